@@ -1,0 +1,10 @@
+"""``python -m polzoo``: the command line."""
+
+from __future__ import annotations
+
+import sys
+
+from polzoo.cli.app import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""A folder that appears whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from polzoo.errors import PolzooError
+
+
+@contextmanager
+def folder(target: Path) -> Iterator[Path]:
+    """Write into the folder that is yielded; on leaving it becomes ``target``, replacing what was there.
+
+    Everything is flushed to disk before the rename, and the old folder goes only after it. An exception leaves
+    ``target`` as it was and nothing beside it. Raises PolzooError when the disk is full or may not be written.
+    """
+    target = Path(target).absolute()
+    work: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        yield work
+        _flush(work)
+        _swap(work, target)
+    except OSError as e:
+        raise PolzooError(f"cannot write {target}: {e.strerror or e}") from e
+    finally:
+        if work is not None:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def _flush(work: Path) -> None:
+    for path in [*work.rglob("*"), work]:
+        os.chmod(path, 0o755 if path.is_dir() else 0o644)  # what the temporary folder and safetensors make is private
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _swap(work: Path, target: Path) -> None:
+    """Put ``work`` where ``target`` is; a failed second rename puts the old folder back."""
+    if not target.exists():
+        os.rename(work, target)
+        return
+    old = work.with_name(work.name + ".old")
+    os.rename(target, old)
+    try:
+        os.rename(work, target)
+    except BaseException:  # an interrupt, too
+        os.rename(old, target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,139 @@
+"""Row-wise matching cost: all pairs, pooled pyramid, and the lookup around a disparity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from polzoo.errors import PolzooError
+from polzoo.interfaces import Channel, Sites
+
+
+def row_lookup(levels: int, radius: int) -> tuple[Channel, ...]:
+    """Channels of RAFT's lookup: per level x − d + k for k = −radius … radius, so offsets run downwards."""
+    return tuple(Channel(level, -k) for level in range(levels) for k in range(-radius, radius + 1))
+
+
+class RowVolume:
+    """Costs between every left pixel and every pixel of the same row on the right.
+
+    Args:
+        values: (B, G, h, w, w′), cost of left x against right x′ in G groups.
+    """
+
+    def __init__(self, values: Tensor) -> None:
+        self.values = values
+
+    def pairwise(self, left: Tensor, right: Tensor) -> Tensor:
+        """``left(x) + right(x′)``: two (B, C, h, w) maps → (B, C, h, w, w′)."""
+        return left.unsqueeze(-1) + right.unsqueeze(-2)
+
+    def scaled(self, weight: Tensor) -> RowVolume:
+        """The volume times ``weight`` (B, 1 or G, h, w, w′)."""
+        return RowVolume(self.values * weight)
+
+    def pyramid(self, channels: Sequence[Channel], *, half_pixel: bool = True) -> RowPyramid:
+        return RowPyramid(self.values, channels, half_pixel=half_pixel)
+
+
+class AllPairs(RowVolume):
+    """Correlation of two feature maps (B, C, h, w) along rows.
+
+    ``normalise`` gives cosines (spec "polarization" §2); without it the dot product is divided by √C (RAFT-Stereo).
+    Computed in float32 whatever the features are.
+    """
+
+    def __init__(self, left: Tensor, right: Tensor, *, normalise: bool = True) -> None:
+        left, right = left.float(), right.float()
+        if normalise:
+            left, right = F.normalize(left, dim=1, eps=1e-6), F.normalize(right, dim=1, eps=1e-6)
+        with torch.autocast(left.device.type, enabled=False):
+            values = torch.matmul(left.permute(0, 2, 3, 1), right.permute(0, 2, 1, 3))
+        super().__init__((values if normalise else values / left.shape[1] ** 0.5).unsqueeze(1))
+
+
+class RowPyramid:
+    """Right axis pooled by 2 per level; each channel is read by linear interpolation, zero outside the image.
+
+    ``half_pixel`` keeps pooled cells where they are: level i is read at (x − d + ½)/2^i − ½. Without it, as in
+    RAFT-Stereo, at (x − d)/2^i.
+    """
+
+    def __init__(self, values: Tensor, channels: Sequence[Channel], *, half_pixel: bool) -> None:
+        self.channels = tuple(channels)
+        self.half_pixel = half_pixel
+        self._levels = dict(_levels(values, self.channels))
+
+    def lookup(self, disparity: Tensor, at: Sites) -> Tensor:
+        """Costs (B, len(channels), h, w) around ``disparity`` (B, 1, h, w), feature pixels."""
+        x = torch.arange(disparity.shape[-1], device=disparity.device, dtype=torch.float32)
+        position = x - disparity.float()[:, 0]
+        parts = [
+            self._read(level, position, [c.offset for c in run], run)
+            for level, run in ((level, list(run)) for level, run in groupby(self.channels, key=lambda c: c.level))
+        ]
+        return at.take(torch.cat(parts, 1))
+
+    def _read(self, level: int, position: Tensor, offsets: list[int], run: list[Channel]) -> Tensor:
+        """One level at (B, h, w) positions: window of neighbouring cells gathered once, interpolated, put in order."""
+        values, pad = self._levels[level]
+        shift = 0.5 if self.half_pixel else 0.0
+        centre = (position + shift) / 2**level - shift
+        first, last = -max(offsets), -min(offsets)
+        floor = centre.floor()
+        cells = values.shape[-1] - 2 * pad
+        start = floor.nan_to_num().clamp(-last - 2, cells - first).long() + pad  # beyond the padding all is zero
+        window = torch.arange(first, last + 2, device=start.device)
+        near = self._near(values, start.unsqueeze(-1) + window)
+        costs = torch.lerp(near[..., :-1], near[..., 1:], (centre - floor)[:, None, ..., None])
+        picked = [costs[:, c.group, ..., -c.offset - first] for c in run]
+        return torch.stack(picked, 1)
+
+    def _near(self, values: Tensor, index: Tensor) -> Tensor:
+        """Costs (B, G, h, w, K) of the cells that ``index`` (B, h, w, K) names."""
+        return values.gather(-1, index.unsqueeze(1).expand(-1, values.shape[1], -1, -1, -1))
+
+
+class OnDemand:
+    """Correlation made where it is looked up: the numbers of :class:`AllPairs`, but no volume, so far less memory."""
+
+    def __init__(self, left: Tensor, right: Tensor, *, normalise: bool = True) -> None:
+        left, right = left.float(), right.float()
+        if normalise:
+            left, right = F.normalize(left, dim=1, eps=1e-6), F.normalize(right, dim=1, eps=1e-6)
+        self.left, self.right = left if normalise else left / left.shape[1] ** 0.5, right
+
+    def pairwise(self, left: Tensor, right: Tensor) -> Tensor:
+        raise PolzooError("the on-demand lookup builds no cost volume that could be modulated; use lookup='reg'")
+
+    scaled = pairwise
+
+    def pyramid(self, channels: Sequence[Channel], *, half_pixel: bool = True) -> OnDemandPyramid:
+        return OnDemandPyramid(self.left, self.right, channels, half_pixel=half_pixel)
+
+
+class OnDemandPyramid(RowPyramid):
+    """Pools the right features instead of the volume, which is the same: both are linear."""
+
+    def __init__(self, left: Tensor, right: Tensor, channels: Sequence[Channel], *, half_pixel: bool) -> None:
+        super().__init__(right, channels, half_pixel=half_pixel)
+        self._left = left
+
+    def _near(self, values: Tensor, index: Tensor) -> Tensor:
+        cells = index.unsqueeze(1).expand(-1, values.shape[1], -1, -1, -1).unbind(-1)
+        return torch.stack([(self._left * values.gather(-1, cell)).sum(1, keepdim=True) for cell in cells], -1)
+
+
+def _levels(values: Tensor, channels: Sequence[Channel]):
+    """(level, (zero-padded values (…, w′), padding)) for every level that is read; the padding holds a whole window."""
+    for level in range(max(c.level for c in channels) + 1):
+        offsets = [c.offset for c in channels if c.level == level]
+        if offsets:
+            pad = max(offsets) - min(offsets) + 2
+            yield level, (F.pad(values, (pad, pad)), pad)
+        if values.shape[-1] > 1:
+            values = F.avg_pool2d(values.flatten(0, -3), (1, 2)).unflatten(0, values.shape[:-2])

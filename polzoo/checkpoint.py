@@ -1,0 +1,257 @@
+"""The checkpoint folder, which is a Hub repository as it stands: write it, read it strictly, verify it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from pydantic import ValidationError
+
+from polzoo import __version__, atomic, golden, weights
+from polzoo import spec as specs
+from polzoo.config import (
+    CARD,
+    CONFIG,
+    FILES,
+    GOLDEN,
+    RECIPE,
+    WEIGHTS,
+    Config,
+    DiskType,
+    Provenance,
+    digest,
+    inside,
+    licences_of,
+    plugins_of,
+    raw,
+    read_config,
+    write_config,
+)
+from polzoo.errors import PolzooError, one_line, unknown
+from polzoo.model import StereoModel
+from polzoo.names import resolve
+from polzoo.spec import ModelSpec, Part
+from polzoo.zoo import build
+
+__all__ = ["Check", "Config", "VerifyReport", "load_folder", "read_config", "resolve", "save", "verify"]
+
+
+# ---------------------------------------------------------------------------------------------------------- writing
+
+
+def save(
+    model: StereoModel,
+    folder: str | Path,
+    *,
+    summary: str = "",
+    provenance: Mapping[str, Any] | None = None,
+    recipe: str | Mapping[str, Any] | None = None,
+    card: str | None = None,
+    dtype: DiskType = "float32",
+    execution: str | None = None,
+    licence: str | None = None,
+) -> Path:
+    """Write a checkpoint folder; it appears whole, replacing the checkpoint that was there, or not at all.
+
+    Args:
+        model: in its trainable form and float32, on any device.
+        provenance: any of recipe, data, steps, parent, seed, note.
+        recipe: the resolved recipe, TOML text or a table.
+        card: text of README.md; left out, a short one is written.
+        dtype: of floating tensors on disk, float32, float16 or bfloat16.
+        execution: spec text of the update operator that suits the model, such as ``"flashgru(density=0.2)"``.
+        licence: of the weights; left out, the licences of the parts.
+
+    Raises:
+        PolzooError: a fused copy, weights or an output that are not finite, a wrong argument, a folder that holds
+            anything but a checkpoint, or a disk that cannot be written.
+    """
+    target = Path(os.path.realpath(Path(folder).expanduser()))
+    _refuse_foreign(target)
+    if dtype not in get_args(DiskType):
+        raise unknown("dtype on disk", dtype, get_args(DiskType))
+    if getattr(model, "fused", False):
+        raise PolzooError("cannot save a fused copy: save the model that it was made of")
+    made_of = specs.from_dict(specs.to_dict(model.spec))
+    part = None if execution is None else specs.parse_part("update", execution)
+    files = {WEIGHTS: weights.pack(model, dtype)}
+    if recipe is not None:
+        files[RECIPE] = _toml(recipe).encode()
+    with atomic.folder(target) as work:
+        for name, data in files.items():
+            (work / name).write_bytes(data)
+        hashes: dict[Any, str] = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+        config = Config(
+            polzoo=__version__,
+            summary=summary,
+            licence=licences_of(made_of) if licence is None else licence,
+            model=specs.to_dict(made_of),
+            settings=model.settings,
+            execution=None if part is None else specs.format_part("update", part),
+            plugins=plugins_of(made_of, part),
+            dtype=dtype,
+            sha256=hashes,
+            provenance=_provenance(provenance or {}),
+        )
+        reread = golden.pack(_build(config, work, made_of))
+        (work / GOLDEN).write_bytes(reread)
+        hashes[GOLDEN] = hashlib.sha256(reread).hexdigest()
+        config = config.model_copy(update={"sha256": hashes})
+        (work / CARD).write_text(card if card is not None else _card(target.name, config), encoding="utf-8")
+        write_config(work, config)
+    return target
+
+
+def _refuse_foreign(target: Path) -> None:
+    """Replacing a folder deletes what is in it, so it may hold nothing but a checkpoint's files."""
+    if target.exists() and not target.is_dir():
+        raise PolzooError(f"{target} is a file; name a folder to write the checkpoint to")
+    others = sorted(p.name for p in target.iterdir() if p.name not in FILES) if target.exists() else []
+    if others:
+        raise PolzooError(f"{target} holds {others[0]!r}, so it is more than a checkpoint and is not replaced")
+
+
+def _provenance(given: Mapping[str, Any]) -> Provenance:
+    for key in given:
+        if key not in Provenance.model_fields:
+            raise unknown("key of provenance", key, Provenance.model_fields)
+    try:
+        return Provenance(**given)
+    except ValidationError as error:
+        raise PolzooError(f"provenance: {one_line(error)}") from error
+
+
+def _toml(recipe: str | Mapping[str, Any]) -> str:
+    import tomli_w
+
+    return recipe if isinstance(recipe, str) else tomli_w.dumps(dict(recipe))
+
+
+def _card(name: str, config: Config) -> str:
+    """A README.md with what the Hub wants to know in front."""
+    licence = config.licence.lower() if " " not in config.licence else "other"
+    head = f"library_name: polzoo\npipeline_tag: depth-estimation\nlicense: {licence}\ntags: [stereo, disparity]"
+    text = f"{config.summary or 'A stereo model.'}\n\n`{config.spec()}`\n\nLicence: {config.licence}"
+    return f"---\n{head}\n---\n\n# {name}\n\n{text}\n"
+
+
+# ---------------------------------------------------------------------------------------------------------- reading
+
+
+def load_folder(
+    path: str | Path,
+    *,
+    update: str | None = None,
+    device: str | torch.device = "cpu",
+    dtype: str | torch.dtype | None = None,
+) -> StereoModel:
+    """The model of a checkpoint folder, trainable form, in eval mode.
+
+    Args:
+        update: another execution of the same weights, ``"flashgru"`` or ``"flashgru(density=0.2)"``; a name alone takes
+            the options of the checkpoint's execution block, if that is of the same operator.
+        dtype: floating type of the weights; float32 unless given, whatever they are on disk.
+
+    Raises:
+        PolzooError: anything about the folder that is not exactly as it was written, a plugin that is missing, an
+            unknown operator, or a device that is not there.
+    """
+    folder = Path(path)
+    config = read_config(folder)
+    spec = config.spec()
+    if update is not None:
+        spec = replace(spec, update=_operator(config, update))
+    model = _build(config, folder, spec)
+    weights.place(model, device, dtype)
+    return model
+
+
+def _operator(config: Config, text: str) -> Part:
+    part, suited = specs.parse_part("update", text), config.execution_part()
+    plain = "(" not in text
+    return suited if suited is not None and plain and suited.name == part.name else part
+
+
+def _build(config: Config, folder: Path, spec: ModelSpec) -> StereoModel:
+    """A fresh model with the folder's weights; the process's random numbers stay where they were."""
+    if WEIGHTS not in config.sha256:
+        raise PolzooError(f"{folder / CONFIG} holds no sha256 of {WEIGHTS}")
+    tensors = weights.read(folder, WEIGHTS, config.sha256[WEIGHTS])
+    with torch.random.fork_rng(devices=[]):
+        model = build(spec, config.settings)
+    weights.fill(model, tensors, str(folder / WEIGHTS), config.dtype)
+    return model.eval()
+
+
+# -------------------------------------------------------------------------------------------------------- verifying
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at; ``ok`` is None where it does not apply."""
+
+    name: str
+    ok: bool | None
+    detail: str
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What ``verify`` found: config, hashes, strict load and golden output."""
+
+    name: str
+    folder: Path
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self) -> bool:
+        return all(check.ok is not False for check in self.checks)
+
+
+def verify(
+    name: str | os.PathLike[str], *, update: str | None = None, device: str | torch.device = "cpu"
+) -> VerifyReport:
+    """Check a checkpoint: config, hashes, strict load, and that it computes what it did when it was written.
+
+    The golden output is compared in float32; under another ``update`` it does not apply.
+
+    Raises:
+        PolzooError: there is no such checkpoint, or its config is no JSON at all.
+    """
+    folder = resolve(name)
+    raw(folder)
+    checks: list[Check] = []
+    try:
+        config = read_config(folder)
+        checks.append(Check("config", True, f"format {config.format}, polzoo {config.polzoo}"))
+        checks.append(_hashes(config, folder))
+        model = load_folder(folder, update=update, device=device)
+        count = sum(p.numel() for p in model.parameters())
+        checks.append(Check("load", True, f"{model.spec}, {count:,} parameters"))
+        checks.append(_golden(config, folder, model, device))
+    except PolzooError as error:
+        failed = ("config", "hash", "load", "golden")[len(checks)]
+        checks.append(Check(failed, False, str(error)))
+    return VerifyReport(os.fspath(name), folder, tuple(checks))
+
+
+def _hashes(config: Config, folder: Path) -> Check:
+    for name, wanted in config.sha256.items():
+        if digest(inside(folder, name)) != wanted:
+            raise PolzooError(f"{folder / name} does not match the sha256 in {CONFIG}")
+    absent = [name for name in (WEIGHTS, GOLDEN) if name not in config.sha256]
+    return Check("hash", not absent, f"no hash of {' and '.join(absent)}" if absent else f"{len(config.sha256)} files")
+
+
+def _golden(config: Config, folder: Path, model: StereoModel, device: str | torch.device) -> Check:
+    if model.spec != config.spec():
+        return Check("golden", None, "does not apply: the update operator is another one")
+    if GOLDEN not in config.sha256:
+        raise PolzooError(f"{folder} has no {GOLDEN}")
+    found, allowed = golden.deviation(model, folder, config.sha256[GOLDEN]), golden.tolerance(device)
+    return Check("golden", found <= allowed, f"99.9 % of pixels within {found:.2g} px (allowed {allowed:g} px)")

@@ -1,0 +1,109 @@
+"""``polzoo info``: one component, checkpoint or spec in words, without importing it."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+import json
+from pathlib import Path
+
+import click
+
+from polzoo import cards
+from polzoo.components import KINDS, Entry, kind_of
+from polzoo.errors import PolzooError, unknown
+from polzoo.registry import registry
+
+
+@click.command("info", short_help="Describe a component, a checkpoint or a spec.")
+@click.argument("name")
+def command(name: str) -> None:
+    """Describe NAME: a component (also kind=name), a checkpoint, or a spec such as 'raft-lite+v2c'."""
+    kind, _, plain = name.rpartition("=") if "(" not in name else ("", "", name)
+    if "+" in name or "(" in name:
+        _show_spec(name)
+        return
+    kinds = [kind_of(kind)] if kind else list(KINDS)
+    components = [found for one in kinds if one != "checkpoint" and (found := registry().find(one, plain))]
+    models = [card for card in cards.checkpoints() if "checkpoint" in kinds and card.name == plain]
+    if not components and not models:
+        known = [entry.key for one in kinds for entry in registry().entries(one)]
+        error = unknown(kinds[0] if kind else "name", plain, {*known, *(card.name for card in cards.checkpoints())})
+        raise PolzooError(f"{error}{registry().hint(plain)}")
+    for index, found in enumerate([*components, *models]):
+        click.echo("\n" * bool(index), nl=False)
+        if isinstance(found, Entry):
+            _show_component(found)
+        else:
+            _show_checkpoint(found)
+
+
+def _show_component(entry: Entry) -> None:
+    from polzoo.options import describe
+
+    _show_head(f"{entry.kind} {entry.key}", entry.summary, entry)
+    text = docstring(entry.target)
+    if text:
+        click.echo("\n" + text)
+    options = describe(entry.options())
+    if not options:
+        click.echo("\nno options")
+        return
+    click.echo("\noptions")
+    lines = [(f"{name} = {one.default}", one.type, one.description) for name, one in options.items()]
+    first, second = (max(len(line[column]) for line in lines) for column in (0, 1))
+    for setting, shape, description in lines:
+        click.echo(f"  {setting:{first}}  {shape:{second}}  {description}".rstrip())
+
+
+def _show_head(title: str, summary: str, entry: Entry) -> None:
+    click.echo(f"{title}: {summary}")
+    click.echo(f"target   {entry.target}")
+    click.echo(f"licence  {entry.licence}")
+    click.echo(f"from     {entry.distribution} {entry.version}".rstrip())
+
+
+def _show_checkpoint(card: cards.Checkpoint) -> None:
+    folder = card.source.folder() if isinstance(card.source, Entry) else card.source
+    if isinstance(card.source, Entry):
+        _show_head(f"checkpoint {card.name}", card.summary, card.source)
+    else:
+        click.echo(f"checkpoint {card.name}: {card.summary}")
+    if folder is None:
+        return
+    click.echo(f"folder   {folder}")
+    click.echo("config   " + json.dumps(cards.config(folder), indent=2, ensure_ascii=False))
+
+
+def _show_spec(text: str) -> None:
+    from polzoo import spec
+
+    model = spec.parse(text)
+    click.echo(spec.format(model))
+    click.echo()
+    click.echo(spec.to_toml(model).rstrip())
+
+
+def docstring(target: object) -> str:
+    """The docstring of a class named ``package.module:Class``, read from its source without importing anything."""
+    if not isinstance(target, str):
+        return inspect.getdoc(target) or ""
+    module, _, name = target.partition(":")
+    top, *inner = module.split(".")
+    try:
+        found = importlib.util.find_spec(top)  # of a top-level package: imports nothing
+        root = Path(found.origin) if found and found.origin else None
+        if root is None:
+            return ""
+        base = root.parent.joinpath(*inner)
+        file = (
+            root
+            if not inner
+            else next((p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()), root)
+        )
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+    except (ImportError, OSError, ValueError, SyntaxError):
+        return ""
+    classes = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
+    return next((ast.get_docstring(node) or "" for node in classes), "")

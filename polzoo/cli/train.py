@@ -1,0 +1,22 @@
+"""``polzoo train``: run a recipe file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(name="train")
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run. [default: runs/NAME]")
+@click.option("--resume", is_flag=True, help="Go on from the newest saved state.")
+@click.option("--stop-after", type=click.IntRange(1), help="Stop after this step; --resume goes on later.")
+def command(recipe: Path, out: Path | None, resume: bool, stop_after: int | None) -> None:
+    """Train the model of RECIPE (a TOML file) and write its checkpoint folder."""
+    from polzoo.recipes.config import read
+    from polzoo.recipes.engine import train
+
+    config = read(recipe)
+    written = train(config, out or Path("runs") / config.name, resume=resume, stop_after=stop_after)
+    click.echo(written)

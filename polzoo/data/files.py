@@ -1,0 +1,88 @@
+"""Bytes in and out of files: one clear line when a path is wrong, and never a half-written file."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from polzoo.errors import PolzooError, nearest
+
+MAX_BYTES = 2**31
+"""A larger file is refused before it is read."""
+
+PathLike = str | os.PathLike[str]
+
+
+def read_bytes(path: PathLike) -> bytes:
+    """All bytes of a regular, non-empty file of at most 2 GiB.
+
+    Raises:
+        PolzooError: missing (with the nearest name in that folder), a folder, a device, empty, too large, unreadable.
+    """
+    file = Path(path)
+    try:
+        info = file.stat()
+        if stat.S_ISDIR(info.st_mode):
+            raise PolzooError(f"{file} is a folder, not a file")
+        if not stat.S_ISREG(info.st_mode):
+            raise PolzooError(f"{file} is not a regular file")
+        if info.st_size == 0:
+            raise PolzooError(f"{file} is empty")
+        if info.st_size > MAX_BYTES:
+            raise PolzooError(f"{file} has {info.st_size:,} bytes; at most {MAX_BYTES:,} are read")
+        return file.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise missing(file) from None
+    except OSError as error:
+        raise PolzooError(f"cannot read {file}: {error.strerror or error}") from error
+    except ValueError as error:  # a NUL in the name
+        raise PolzooError(f"not a file name: {str(file)!r} ({error})") from error
+
+
+def missing(file: Path) -> PolzooError:
+    """The error for a file that is not there: which folder, and the nearest name in it."""
+    try:
+        names = os.listdir(file.parent)
+    except OSError:
+        return PolzooError(f"no such file: {file} (there is no folder {file.parent})")
+    return PolzooError(f"no such file: {file}{nearest(file.name, names)}")
+
+
+def write_bytes(path: PathLike, data: bytes) -> Path:
+    """Write one file; it appears whole or not at all. See :func:`write_all`."""
+    return write_all({path: data})[0]
+
+
+def write_all(files: Mapping[PathLike, bytes]) -> list[Path]:
+    """Write several files: each to a temporary name and flushed, and only when all are there renamed.
+
+    Folders are created. Raises PolzooError when the disk is full or may not be written; then nothing was replaced
+    unless a rename itself failed, and no temporary file is left.
+    """
+    targets = [Path(path) for path in files]
+    work: list[str] = []
+    target = None
+    try:
+        for target, data in zip(targets, files.values(), strict=True):
+            if target.is_dir():
+                raise PolzooError(f"cannot write {target}: it is a folder")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
+            work.append(name)
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.chmod(name, 0o644)
+        for name, target in zip(list(work), targets, strict=True):
+            os.replace(name, target)
+            work.remove(name)
+    except OSError as error:
+        raise PolzooError(f"cannot write {target}: {error.strerror or error}") from error
+    finally:
+        for name in work:
+            Path(name).unlink(missing_ok=True)
+    return targets

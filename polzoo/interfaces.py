@@ -1,0 +1,363 @@
+"""What the loop in ``model.py`` hands around, and what a component must be.
+
+A backbone, a fusion or an update operator subclasses the class of its name here and overrides what it does
+differently; every method has a default that does nothing wrong. Shapes: images ``(B, 3, H, W)`` float in [0, 1],
+padded; maps on the feature grid ``(B, C, h, w)`` with ``h = H / stride``; disparities ``(B, 1, h, w)`` in feature
+pixels, positive, left is the reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from polzoo.options import Options
+
+
+class Channel(NamedTuple):
+    """One channel of a cost lookup: at pyramid ``level`` it looks at disparity ``d + offset · 2**level``."""
+
+    level: int
+    offset: int
+    group: int = 0
+
+
+class Host(NamedTuple):
+    """All that a fusion may know of the backbone it sits on."""
+
+    stride: int
+    feature_dim: int
+    hidden_dims: tuple[int, ...]
+    context_dims: tuple[int, ...]
+    lookup: tuple[Channel, ...]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A rectified, padded pair. ``polarity`` (B,): +1 left is parallel, −1 left is crossed, 0 no analysers.
+
+    ``intensity_*`` are what polarization is read from (the images unless given); ``polarization`` holds named maps
+    per view (``stokes_left``, …) for strategies that declare them.
+    """
+
+    left: Tensor
+    right: Tensor
+    polarity: Tensor
+    intensity_left: Tensor
+    intensity_right: Tensor
+    polarization: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Recorder(Protocol):
+    """Receives what a fusion or a cell wants to show; a call without one records nothing and costs nothing."""
+
+    def record(self, step: Step, name: str, value: Tensor) -> None: ...
+
+
+class Step(NamedTuple):
+    """Where the loop is: pass ``p``, iteration ``index`` of ``iterations``, and the polarization weight ``alpha``."""
+
+    p: int
+    index: int
+    iterations: int
+    alpha: float
+    recorder: Recorder | None = None
+
+    def record(self, name: str, value: Tensor) -> Tensor:
+        """Hand ``value`` to the recorder, if the call has one, and return it unchanged."""
+        if self.recorder is not None:
+            self.recorder.record(self, name, value)
+        return value
+
+
+def alpha(index: int, iterations: int, trained: int, schedule: str) -> float:
+    """Weight of polarization at iteration ``index`` of ``iterations`` (spec "polarization" §5).
+
+    ``literal``: the blueprint's i / max(N − 1, 1), 0 for a single iteration. ``aligned``: a step stands for the window
+    of the ``trained`` iterations that ends with it, so a model pruned to one iteration sees α = 1.
+    """
+    if schedule == "literal":
+        return index / max(iterations - 1, 1)
+    if trained == 1:
+        return 1.0
+    return min(max(((index + 1) * trained / iterations - 1) / (trained - 1), 0.0), 1.0)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One forward pass: the pair, ``iterations`` per pass, the N trained with, the fusion's cap and a recorder."""
+
+    pair: Pair
+    iterations: int
+    schedule_steps: int
+    alpha_cap: float = 1.0
+    schedule: str = "aligned"
+    recorder: Recorder | None = None
+
+    def steps(self, p: int) -> Iterator[Step]:
+        for i in range(self.iterations):
+            weight = alpha(i, self.iterations, self.schedule_steps, self.schedule)
+            yield Step(p, i, self.iterations, weight, self.recorder)
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What a backbone makes of a pair, before any matching.
+
+    Attributes:
+        matching: features of (left, right), (B, C, h, w) each.
+        hidden: start of each GRU level's state, finest first.
+        context: what each level's gates see in every iteration, finest first.
+        importance: (B, 1, h, w) map of where refinement pays, if the backbone has one.
+        extra: whatever the backbone's own ``regularise`` and ``upsample`` need.
+    """
+
+    matching: tuple[Tensor, Tensor]
+    hidden: tuple[Tensor, ...]
+    context: tuple[Tensor, ...]
+    importance: Tensor | None = None
+    extra: Any = None
+
+
+class Sites(Protocol):
+    """The pixels a step works on. Dense: everything, and all of this is the identity."""
+
+    def run(self, net: nn.Module, x: Any) -> Any:
+        """``net(x)`` at these sites."""
+        ...
+
+    def take(self, x: Tensor) -> Any:
+        """The values of a map at these sites."""
+        ...
+
+    def grow(self, reach: int) -> Sites:
+        """These sites and everything within ``reach`` pixels of them."""
+        ...
+
+    def cat(self, *xs: Any) -> Any:
+        """Join values along channels."""
+        ...
+
+
+class Volume(Protocol):
+    """Matching cost that can be looked up around a disparity."""
+
+    channels: tuple[Channel, ...]
+
+    def lookup(self, disparity: Tensor, at: Sites) -> Any:
+        """Costs (B, len(channels), h, w) around ``disparity`` (B, 1, h, w), feature pixels; zero outside the image."""
+        ...
+
+    def pairwise(self, left: Tensor, right: Tensor) -> Tensor:
+        """``left(x) + right(x')`` of two (B, C, h, w) maps in this volume's own layout: (B, C, h, w, w') for all
+        pairs. Raises PolzooError where the volume is never built (on-demand lookup)."""
+        ...
+
+
+class Cell(nn.Module):
+    """The recurrent part: declared by a backbone, executed by an update operator (dense, sparse, …).
+
+    ``schedule`` lists which GRU levels run in one step, coarse to fine, level 0 last; an entry before the last is a
+    coarse-only round (slow-fast). ``lookup_reach`` is how far the motion encoder sees around a pixel.
+    """
+
+    lookup_reach: int = 0
+    schedule: tuple[tuple[int, ...], ...] = ((0,),)
+
+    def prepare(self, context: tuple[Tensor, ...]) -> Any:
+        """What the gates need of the context, computed once per pass."""
+        return context
+
+    def motion(self, cost: Any, disparity: Tensor, at: Sites) -> Any:
+        """Motion features from the looked-up cost and the current disparity."""
+        raise NotImplementedError
+
+    def update(self, level: int, hidden: Sequence[Tensor], context: Any, motion: Any) -> Tensor:
+        """The new hidden state of one level, reading the current state of its neighbours."""
+        raise NotImplementedError
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Disparity increment (B, 1, h, w), feature pixels, from the finest hidden state."""
+        raise NotImplementedError
+
+    def mask(self, hidden: Sequence[Tensor]) -> Tensor | None:
+        """Upsampling weights from the final hidden state; None where the backbone upsamples without."""
+        return None
+
+
+class UpdateOperator(nn.Module):
+    """An execution of a cell. It has no parameters and no buffers, so every checkpoint runs under every operator."""
+
+    def __init__(self, options: Options) -> None:
+        super().__init__()
+        self.options = options
+
+    def sites(self, cell: Cell, encoding: Encoding, disparity: Tensor, step: Step) -> Sites:
+        """The pixels to refine in this step."""
+        raise NotImplementedError
+
+    def forward(
+        self, cell: Cell, hidden: tuple[Tensor, ...], context: Any, cost: Any, disparity: Tensor, at: Sites
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        """(hidden, Δ): the new state of every level and the increment, 0 where nothing was done."""
+        raise NotImplementedError
+
+
+class Backbone(nn.Module):
+    """Features, context, cost volume, first disparity and upsampling. Pyramid, zero start and bilinear upsampling are
+    inherited; ``multiple`` is what image sizes are padded to."""
+
+    multiple: int = 32
+    host: Host
+
+    def __init__(self, options: Options) -> None:
+        super().__init__()
+        self.options = options
+
+    def encode(self, pair: Pair) -> Encoding:
+        raise NotImplementedError
+
+    def correlate(self, encoding: Encoding) -> Volume:
+        raise NotImplementedError
+
+    def make_cell(self, lookup_dim: int) -> Cell:
+        raise NotImplementedError
+
+    def regularise(self, volume: Any, encoding: Encoding) -> tuple[Volume, Tensor]:
+        """The volume that is looked up, and the first disparity (B, 1, h, w)."""
+        left = encoding.matching[0]
+        return volume.pyramid(self.host.lookup), left.new_zeros(left.shape[0], 1, *left.shape[-2:])
+
+    def upsample(self, disparity: Tensor, mask: Tensor | None, encoding: Encoding) -> Tensor:
+        """(B, 1, h, w) feature pixels → (B, 1, H, W) pixels."""
+        size = [n * self.host.stride for n in disparity.shape[-2:]]
+        return self.host.stride * F.interpolate(disparity, size, mode="bilinear", align_corners=True)
+
+
+class Fusion(nn.Module):
+    """Five places to step in, each the identity by default: this class is the strategy ``none``.
+
+    Attributes:
+        passes: how often the refinement loop runs.
+        reach: how far ``modulate_lookup`` sees around a pixel on the feature grid; None if it needs the whole map.
+        needs: "rgb" or "pair" (both images and the polarity) or the polarization maps it declares.
+        trainable_in_pip: whether iteration pruning may train it with the update cell.
+    """
+
+    passes: int = 1
+    reach: int | None = 0
+    needs: str = "rgb"
+    trainable_in_pip: bool = False
+
+    def __init__(self, options: Options, host: Host) -> None:
+        super().__init__()
+        self.options = options
+        self.host = host
+
+    @property
+    def schedule(self) -> str:
+        """How α runs over the iterations: ``aligned`` or ``literal`` (see :func:`alpha`)."""
+        return getattr(self.options, "schedule", "aligned")
+
+    def lookup_dim(self) -> int:
+        """Channels of the cost that the update cell reads."""
+        return len(self.host.lookup)
+
+    def encode(self, call: Call, encoding: Encoding) -> Any:
+        """1: anything, built once and handed to every later hook."""
+        return None
+
+    def fuse_features(self, encoding: Encoding, pol: Any, call: Call) -> Encoding:
+        """2: change the matching features."""
+        return encoding
+
+    def modulate_volume(self, volume: Any, pol: Any, call: Call) -> Any:
+        """3: change the volume before any pyramid or regularisation."""
+        return volume
+
+    def inject_context(self, encoding: Encoding, pol: Any, disparity: Tensor | None, call: Call) -> tuple[Tensor, ...]:
+        """4: change the context, always from the original; ``disparity`` is the last pass's, None in the first."""
+        return encoding.context
+
+    def modulate_lookup(self, cost: Any, pol: Any, disparity: Tensor, step: Step, at: Sites) -> Any:
+        """5: change the looked-up cost in every iteration."""
+        return cost
+
+
+class State(NamedTuple):
+    """What warm-starts the next frame of a video: disparity, hidden states and sites on the feature grid."""
+
+    disparity: Tensor
+    hidden: tuple[Tensor, ...]
+    sites: Sites
+
+
+class Trace(NamedTuple):
+    """One iteration on the feature grid: the increment, the disparity after it and the hidden states."""
+
+    delta: Tensor
+    disparity: Tensor
+    hidden: tuple[Tensor, ...]
+
+
+class StereoOutput(NamedTuple):
+    """What a model returns.
+
+    Attributes:
+        disparity: (B, 1, H, W) float32, pixels of the input size; never clamped.
+        first: (B, 1, h, w) the disparity the loop started from, feature pixels, padded grid.
+        state: warm start for the next frame.
+        sequence: the full-size disparity after each of the N iterations (``all_iterations=True``), else empty.
+        trace: one :class:`Trace` per iteration (``trace=True``), else empty.
+    """
+
+    disparity: Tensor
+    first: Tensor
+    state: State
+    sequence: tuple[Tensor, ...] = ()
+    trace: tuple[Trace, ...] = ()
+
+
+class Recipe(nn.Module):
+    """Training as a module: ``forward(batch)`` returns named losses with ``loss`` their total, so that wrapping and
+    sharding see every call; ``model`` is what gets trained and written."""
+
+    model: nn.Module
+
+    def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Optimiser groups, each with its own ``lr``."""
+        raise NotImplementedError
+
+
+class Dataset(Protocol):
+    """A finite, indexable collection of :class:`polzoo.data.sample.Sample`."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Any: ...
+
+
+class Metric(Protocol):
+    """A number over the pixels of a region: sums over pixels and their count, so that averages are exact.
+
+    ``label`` names it in a table; ``unit`` is "px", or "%" for a share (its sum then counts pixels, and tables show
+    100 · sum / count). Arrays are (H, W); a prediction is NaN or infinite where there is no estimate.
+    """
+
+    label: str
+    unit: str
+
+    def __call__(self, predicted: Any, truth: Any, region: Any) -> tuple[float, int]: ...
+
+
+class Baseline(Protocol):
+    """A method without learned weights: disparity (H, W) float32 from a pair; NaN where it gives none."""
+
+    def __call__(self, left: Any, right: Any) -> Any: ...

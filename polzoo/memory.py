@@ -1,0 +1,84 @@
+"""How much memory one inference takes: the peak of live tensors, counted without computing anything."""
+
+from __future__ import annotations
+
+import copy
+import weakref
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from polzoo.model import StereoModel
+from polzoo.options import Options
+from polzoo.updates.dense import Dense
+
+
+class Memory(NamedTuple):
+    """Bytes of one inference; ``activations`` is the peak of live tensors besides weights and the pair itself."""
+
+    weights: int
+    activations: int
+
+
+def estimate(model: StereoModel, height: int, width: int) -> Memory:
+    """Memory of one inference, batch 1, float32, under dense execution.
+
+    Shapes alone are run through the model, so this takes a second at any size. What it leaves out: a kernel's own
+    workspace (cuDNN's can exceed 100 MB), the allocator's fragmentation and the framework itself. What a sparse
+    operator allocates depends on the image, so it is not estimated; the model is run densely.
+
+    Raises:
+        Exception: whatever a component raises that reads values of tensors, which are not there.
+    """
+    weights = sum(x.numel() * x.element_size() for x in model.state_dict().values())
+    dense = model.with_operator(model.spec, Dense(Options())).eval()
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        fake = _fake(dense)
+        left, right = (torch.zeros(1, 3, height, width) for _ in range(2))
+        polarity = torch.ones(1)
+        with _Peak() as peak:
+            fake(left, right, polarity=polarity, iterations=2)
+    return Memory(weights, peak.most)
+
+
+def _fake(model: StereoModel) -> StereoModel:
+    """A copy whose tensors have shapes but no values; made inside a FakeTensorMode."""
+    shared: dict[int, Any] = {id(x): torch.empty_like(x) for x in model.state_dict(keep_vars=True).values()}
+    return copy.deepcopy(model, shared)
+
+
+class _Peak(TorchDispatchMode):
+    """Counts the storages that operations make, each until nothing refers to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live, self.most = 0, 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = {_key(x) for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)}
+        out = func(*args, **(kwargs or {}))
+        for x in tree_leaves(out):
+            if isinstance(x, Tensor) and _key(x) not in given and _key(x) not in self._known:
+                self._add(x)
+        self.most = max(self.most, self.live)
+        return out
+
+    def _add(self, x: Tensor) -> None:
+        storage = x.untyped_storage()
+        key, size = _key(x), storage.nbytes()
+        self._known.add(key)
+        self.live += size
+        weakref.finalize(storage, self._drop, key, size).atexit = False
+
+    def _drop(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.live -= size
+
+
+def _key(x: Tensor) -> int:
+    return x.untyped_storage()._cdata

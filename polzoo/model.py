@@ -1,0 +1,182 @@
+"""The loop: a backbone encodes and correlates, a fusion may step in at five places, an operator refines N times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from polzoo.errors import PolzooError
+from polzoo.fuse import fused
+from polzoo.interfaces import (
+    Backbone,
+    Call,
+    Cell,
+    Encoding,
+    Fusion,
+    Pair,
+    Recorder,
+    State,
+    StereoOutput,
+    Trace,
+    UpdateOperator,
+    Volume,
+)
+from polzoo.settings import POLARITY, Settings
+from polzoo.spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything above the loops: made once, refined as often as wanted, with the model's own cell or another."""
+
+    call: Call
+    encoding: Encoding
+    pol: object
+    volume: Volume
+    first: Tensor
+    start: tuple[tuple[Tensor, ...], Tensor]
+    crop: tuple[int, int, int, int]
+
+
+class StereoModel(nn.Module):
+    """A backbone, a fusion and an update operator, combined.
+
+    ``update`` is the cell (the trained recurrent part); ``operator`` executes it and holds no tensors.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        backbone: Backbone,
+        fusion: Fusion,
+        cell: Cell,
+        operator: UpdateOperator,
+        settings: Settings,
+    ) -> None:
+        super().__init__()
+        self.spec, self.settings = spec, settings
+        self.backbone, self.fusion, self.update, self.operator = backbone, fusion, cell, operator
+
+    def forward(self, left: Tensor, right: Tensor, *, all_iterations: bool = False, trace: bool = False, **call) -> StereoOutput:
+        """Disparity of the left view.
+
+        Args:
+            left, right: (B, 3, H, W) float in [0, 1], rectified, any size.
+            all_iterations: also return the full-size disparity after each iteration.
+            trace: also return (Δ, disparity, hidden) of each iteration on the feature grid.
+            call: see :meth:`prepare`.
+        """
+        return self.refine(self.prepare(left, right, **call), all_iterations=all_iterations, trace=trace)
+
+    def prepare(
+        self,
+        left: Tensor,
+        right: Tensor,
+        *,
+        polarization: dict[str, Tensor] | None = None,
+        polarity: Tensor | float | None = None,
+        intensity_left: Tensor | None = None,
+        intensity_right: Tensor | None = None,
+        iterations: int | None = None,
+        initial_disparity: Tensor | None = None,
+        state: State | None = None,
+        alpha_cap: float | None = None,
+        recorder: Recorder | None = None,
+    ) -> Prepared:
+        """Encode, fuse and correlate a pair.
+
+        Args:
+            polarization: named (B, C, H, W) maps per view, for a fusion that declares them.
+            polarity: (B,) +1 left is parallel, −1 crossed, 0 no analysers; default from the model's settings.
+            intensity_left, intensity_right: what polarization is read from instead of the images.
+            iterations: per pass; default from the settings.
+            initial_disparity: (B, 1, h, w) on the padded feature grid, feature pixels, positive; replaces the first.
+            state: ``output.state`` of the previous frame.
+            alpha_cap: cap of the fusion's learned weight in [0, 1]; default from the settings.
+            recorder: receives what fusion and cell record.
+
+        Raises:
+            PolzooError: sizes, channels or value types that do not fit.
+        """
+        pad = self._padding(left, right)
+        views = [left, right, left if intensity_left is None else intensity_left, right if intensity_right is None else intensity_right]
+        left, right, seen_left, seen_right = (F.pad(v, pad, mode="replicate") for v in views)
+        maps = {name: F.pad(m, pad, mode="replicate") for name, m in (polarization or {}).items()}
+        pair = Pair(left, right, self._polarity(polarity, left), seen_left, seen_right, maps)
+        n = self.settings.iterations if iterations is None else iterations
+        if n < 1:
+            raise PolzooError(f"iterations must be 1 or more, not {n}")
+        cap = self.settings.alpha_cap if alpha_cap is None else alpha_cap
+        call = Call(pair, n, self.settings.schedule_steps or n, cap, self.fusion.schedule, recorder)
+
+        encoding = self.backbone.encode(pair)
+        pol = self.fusion.encode(call, encoding)
+        encoding = self.fusion.fuse_features(encoding, pol, call)
+        volume = self.fusion.modulate_volume(self.backbone.correlate(encoding), pol, call)
+        volume, first = self.backbone.regularise(volume, encoding)
+        hidden, disparity = encoding.hidden, first if initial_disparity is None else initial_disparity
+        if state is not None:
+            hidden, disparity = state.hidden, state.disparity
+        if disparity.shape != first.shape:
+            raise PolzooError(f"a warm start for this pair has shape {tuple(first.shape)}, not {tuple(disparity.shape)}")
+        return Prepared(call, encoding, pol, volume, first, (hidden, disparity), pad)
+
+    def refine(self, prepared: Prepared, cell: Cell | None = None, *, all_iterations: bool = False, trace: bool = False) -> StereoOutput:
+        """Run the loops on a prepared pair, with this model's cell or a given one."""
+        cell, call = self.update if cell is None else cell, prepared.call
+        encoding, pol, volume = prepared.encoding, prepared.pol, prepared.volume
+        (hidden, disparity), sequence, traces = prepared.start, [], []
+        for p in range(self.fusion.passes):
+            context = cell.prepare(self.fusion.inject_context(encoding, pol, disparity if p else None, call))
+            for step in call.steps(p):
+                disparity = disparity.detach()
+                at = self.operator.sites(cell, encoding, disparity, step)
+                wide = at.grow(cell.lookup_reach)
+                cost = self.fusion.modulate_lookup(volume.lookup(disparity, wide), pol, disparity, step, wide)
+                hidden, delta = self.operator(cell, hidden, context, cost, disparity, at)
+                disparity = disparity + delta.float()
+                if all_iterations:
+                    sequence.append(self._upsample(disparity, hidden, cell, prepared))
+                if trace:
+                    traces.append(Trace(delta, disparity, hidden))
+        full = sequence[-1] if sequence else self._upsample(disparity, hidden, cell, prepared)
+        return StereoOutput(full, prepared.first, State(disparity, hidden, at), tuple(sequence), tuple(traces))
+
+    def with_operator(self, spec: ModelSpec, operator: UpdateOperator) -> StereoModel:
+        """The same weights under another execution; shares the modules."""
+        return StereoModel(spec, self.backbone, self.fusion, self.update, operator, self.settings).train(self.training)
+
+    def fuse(self) -> StereoModel:
+        """A copy for inference, see :func:`polzoo.fuse.fused`."""
+        return fused(self)  # pyright: ignore[reportReturnType]
+
+    def predict(self, left, right, *, polarity=None, iterations: int | None = None, previous=None):
+        """Disparity of a pair for people: paths, PIL images or arrays in, (H, W) float32 numpy out.
+
+        See :func:`polzoo.predict.predict`.
+        """
+        from polzoo.predict import predict
+
+        return predict(self, left, right, polarity=polarity, iterations=iterations, previous=previous)
+
+    def _upsample(self, disparity: Tensor, hidden: tuple[Tensor, ...], cell: Cell, prepared: Prepared) -> Tensor:
+        full = self.backbone.upsample(disparity, cell.mask(hidden), prepared.encoding).float()
+        left, right, top, bottom = prepared.crop
+        return full[..., top : full.shape[-2] - bottom, left : full.shape[-1] - right]
+
+    def _padding(self, left: Tensor, right: Tensor) -> tuple[int, int, int, int]:
+        """Pixels to add (left, right, top, bottom) up to the backbone's multiple, split evenly as RAFT-Stereo does."""
+        for name, view in (("left", left), ("right", right)):
+            if view.ndim != 4 or view.shape[1] != 3 or not view.is_floating_point():
+                raise PolzooError(f"{name} must be a float tensor (B, 3, H, W) in [0, 1], not {view.dtype} {tuple(view.shape)}")
+        if left.shape != right.shape:
+            raise PolzooError(f"left {tuple(left.shape)} and right {tuple(right.shape)} must have the same shape")
+        high, wide = (-n % self.backbone.multiple for n in left.shape[-2:])
+        return wide // 2, wide - wide // 2, high // 2, high - high // 2
+
+    def _polarity(self, polarity: Tensor | float | None, like: Tensor) -> Tensor:
+        value = POLARITY[self.settings.input.analysers] if polarity is None else polarity
+        return torch.as_tensor(value, dtype=torch.float32, device=like.device).reshape(-1).expand(like.shape[0])

@@ -1,0 +1,194 @@
+"""From what people have (files, PIL images, arrays) to a disparity in numpy, and back to a warm start."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from polzoo.data.formats import read_image
+from polzoo.errors import PolzooError, unknown
+from polzoo.pair_check import check_pair
+from polzoo.settings import POLARITY
+
+if TYPE_CHECKING:
+    from polzoo.model import StereoModel
+
+__all__ = ["MIN_SIDE", "Inputs", "as_image", "as_inputs", "as_polarity", "check_pair", "evaluating", "predict"]
+
+MIN_SIDE = 8
+"""Views with fewer rows or columns are refused: nothing can be matched in them."""
+
+Floats = NDArray[np.float32]
+
+
+def as_image(x: Any, name: str = "image") -> Floats:
+    """Any RGB picture as (3, H, W) float32 in [0, 1].
+
+    Args:
+        x: a path; a PIL image in mode RGB; a numpy array (H, W, 3) of uint8, uint16 or float in [0, 1]; a torch
+            tensor (3, H, W), float in [0, 1].
+        name: what an error calls it.
+
+    Raises:
+        PolzooError: another type, shape or range, NaN, or an unreadable file.
+    """
+    if isinstance(x, (str, os.PathLike)):
+        return np.ascontiguousarray(read_image(Path(x)).transpose(2, 0, 1))
+    if isinstance(x, Tensor):
+        return _from_tensor(x, name)
+    if type(x).__module__.partition(".")[0] == "PIL":
+        if x.mode != "RGB":
+            raise PolzooError(f"{name} is a PIL image in mode {x.mode!r}; wanted is 'RGB' (see Image.convert)")
+        x = np.asarray(x)
+    if not isinstance(x, np.ndarray):
+        allowed = "a path, a PIL image, an array (H, W, 3) or a tensor (3, H, W)"
+        raise PolzooError(f"{name} is a {type(x).__name__}; wanted is {allowed}")
+    return _from_array(x, name)
+
+
+def _from_array(x: np.ndarray, name: str) -> Floats:
+    if x.ndim != 3 or x.shape[2] != 3:
+        hint = "; transpose it with .transpose(1, 2, 0)" if x.ndim == 3 and x.shape[0] == 3 else ""
+        raise PolzooError(f"{name} is an array {x.shape}; wanted is (H, W, 3), RGB{hint}")
+    x = x.transpose(2, 0, 1)
+    if x.dtype in (np.uint8, np.uint16):
+        return np.ascontiguousarray(x, dtype=np.float32) / np.float32(np.iinfo(x.dtype).max)
+    if x.dtype.kind != "f":
+        raise PolzooError(f"{name} is an array of {x.dtype}; wanted is uint8, uint16, or float in [0, 1]")
+    return _in_range(np.ascontiguousarray(x, dtype=np.float32), name)
+
+
+def _from_tensor(x: Tensor, name: str) -> Floats:
+    if x.ndim != 3 or x.shape[0] != 3 or not x.is_floating_point():
+        raise PolzooError(f"{name} is a tensor {x.dtype} {tuple(x.shape)}; wanted is (3, H, W), RGB, float in [0, 1]")
+    return _in_range(x.detach().to("cpu", torch.float32).contiguous().numpy(), name)
+
+
+def _in_range(x: Floats, name: str) -> Floats:
+    if x.size and not np.isfinite(x).all():
+        raise PolzooError(f"{name} has NaN or infinite pixels")
+    low, high = (float(x.min()), float(x.max())) if x.size else (0.0, 0.0)
+    if low < 0 or high > 1:
+        hint = "; divide it by 255" if 1 < high <= 255 and low >= 0 else ""
+        raise PolzooError(f"{name} has values from {low:.4g} to {high:.4g}; floats must be in [0, 1]{hint}")
+    return x
+
+
+def as_polarity(value: float | str | None) -> float | None:
+    """+1 (left parallel), −1 (left crossed) or 0 (no analysers) from that number or the analysers' name; None stays.
+
+    Raises:
+        PolzooError: another name (with the nearest match) or number.
+    """
+    if value is None:
+        return None
+    if isinstance(value, str) and value in POLARITY:
+        return POLARITY[value]
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise unknown("polarity", str(value), POLARITY) from None
+    if number not in (1.0, 0.0, -1.0):
+        names = ", ".join(f"{sign:+.0f} ({name})" for name, sign in POLARITY.items())
+        raise PolzooError(f"a polarity is {names}; not {value}")
+    return number
+
+
+class Inputs(NamedTuple):
+    """What a model's ``forward`` takes: views (1, 3, H, W) on its device and the keywords beside them."""
+
+    left: Tensor
+    right: Tensor
+    call: dict[str, Any]
+
+
+def as_inputs(
+    model: StereoModel,
+    left: Any,
+    right: Any,
+    *,
+    polarity: Any = None,
+    iterations: int | None = None,
+    previous: Any = None,
+) -> Inputs:
+    """Check a pair and move it to the model; arguments and errors as in :func:`predict`."""
+    views = as_image(left, "left"), as_image(right, "right")
+    sizes = [f"{view.shape[2]}×{view.shape[1]}" for view in views]
+    if sizes[0] != sizes[1]:
+        raise PolzooError(f"left is {sizes[0]} pixels, right is {sizes[1]}; a rectified pair has one size")
+    if min(views[0].shape[1:]) < MIN_SIDE:
+        raise PolzooError(f"the views are {sizes[0]} pixels; each side must have {MIN_SIDE} or more")
+    if iterations is not None and not (type(iterations) is int and 1 <= iterations <= 1000):
+        raise PolzooError(f"iterations must be a whole number from 1 to 1000, not {iterations!r}")
+    like = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
+    first, second = (torch.from_numpy(view)[None].to(like.device, like.dtype) for view in views)
+    call = {"polarity": as_polarity(polarity), "iterations": iterations}
+    if previous is not None:
+        call["initial_disparity"] = _warm_start(model, previous, first)
+    return Inputs(first, second, call)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; afterwards every module has its own mode back."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def predict(
+    model: StereoModel,
+    left: Any,
+    right: Any,
+    *,
+    polarity: float | str | None = None,
+    iterations: int | None = None,
+    previous: Any = None,
+) -> Floats:
+    """Disparity of the left view, (H, W) float32, pixels; on the model's device, in evaluation mode.
+
+    Args:
+        left, right: a rectified pair of one size, each whatever :func:`as_image` takes.
+        polarity: +1, −1, 0, or ``parallel-crossed``, ``crossed-parallel``, ``none``; default: the model's settings.
+        iterations: per pass; default: the model's settings.
+        previous: (H, W) disparity of the previous frame, pixels; NaN or infinite where unknown. A warm start.
+
+    Raises:
+        PolzooError: bad input, in one line that says what is allowed.
+    """
+    pair = as_inputs(model, left, right, polarity=polarity, iterations=iterations, previous=previous)
+    with evaluating(model):
+        disparity = model(pair.left, pair.right, **pair.call).disparity
+    return disparity[0, 0].float().cpu().numpy()
+
+
+def _warm_start(model: StereoModel, previous: Any, like: Tensor) -> Tensor | None:
+    """A full-size disparity on the padded feature grid, (1, 1, h, w) in feature pixels; None if nothing is known."""
+    given = torch.as_tensor(np.asarray(previous, dtype=np.float32))
+    if given.shape != like.shape[-2:]:
+        raise PolzooError(f"previous is {tuple(given.shape)}; wanted is a disparity (H, W), {tuple(like.shape[-2:])}")
+    stride = model.backbone.host.stride
+    padded = F.pad(given[None, None], model._padding(like, like), mode="replicate")
+    known = padded.isfinite().float()
+    weight = F.avg_pool2d(known, stride)
+    if not weight.any():
+        return None
+    total = F.avg_pool2d(padded.nan_to_num(0, 0, 0), stride)
+    while not (weight > 0).all():  # cells without a value take the average of their neighbours, ring by ring
+        spread = F.avg_pool2d(total, 3, 1, 1), F.avg_pool2d(weight, 3, 1, 1)
+        total, weight = (torch.where(weight > 0, own, wide) for own, wide in zip((total, weight), spread, strict=True))
+    return (total / weight / stride).to(like.device)

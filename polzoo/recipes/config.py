@@ -1,0 +1,58 @@
+"""The declarative training file (``recipes/*.toml``): read, validated, and written back resolved."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from polzoo.errors import PolzooError, nearest
+
+
+class TrainingConfig(BaseModel):
+    """One training run. ``model``, ``recipe`` and ``data`` are spec texts of registered components."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    summary: str = ""
+    model: str
+    recipe: str = "supervised"
+    data: str
+    iterations: int = Field(default=12, ge=1, le=1000, description="refinement steps trained with")
+    steps: int = Field(ge=1)
+    batch_size: int = Field(default=8, ge=1, description="per process")
+    seed: int = Field(default=0, ge=0)
+    warmup: float = Field(default=0.05, ge=0, lt=1, description="share of the steps in which the rate rises")
+    clip: float = Field(default=1.0, gt=0, description="largest gradient norm")
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    workers: int = Field(default=1, ge=0, le=64, description="data loader processes")
+    log_every: int = Field(default=20, ge=1, description="steps")
+    save_every: int = Field(default=200, ge=1, description="steps between resumable states")
+    options: dict[str, Any] = Field(default_factory=dict, description="options of the recipe")
+
+
+def read(path: Path) -> TrainingConfig:
+    """The validated contents of a recipe file. Raises PolzooError naming the file, the key and what is allowed."""
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as e:
+        raise PolzooError(f"cannot read recipe {path}: {e.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise PolzooError(f"recipe {path} is not valid TOML: {e}") from None
+    try:
+        return TrainingConfig(**data)
+    except ValidationError as e:
+        first = e.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        hint = nearest(key, TrainingConfig.model_fields) if first["type"] == "extra_forbidden" else ""
+        raise PolzooError(f"recipe {path}: {key}: {first['msg']}{hint}") from None
+
+
+def write(config: TrainingConfig) -> str:
+    """The resolved file: every key, defaults included."""
+    import tomli_w
+
+    return tomli_w.dumps(config.model_dump(mode="json"))

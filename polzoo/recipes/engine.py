@@ -1,0 +1,148 @@
+"""Training: a recipe, its data and its optimiser, resumable at any step, on what accelerate finds."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import OneCycleLR
+
+from polzoo import checkpoint
+from polzoo.data.loader import StepSampler, loader
+from polzoo.errors import PolzooError
+from polzoo.interfaces import Recipe
+from polzoo.recipes import state
+from polzoo.recipes.config import TrainingConfig, write
+from polzoo.registry import registry
+from polzoo.settings import InputBlock, Settings
+from polzoo.spec import parse_part
+from polzoo.zoo import build
+
+PATIENCE = 10  # batches in a row whose loss is not finite, before the run stops
+
+
+def train(config: TrainingConfig, out: Path, *, resume: bool = False, stop_after: int | None = None) -> Path:
+    """Run a recipe and write ``out/checkpoint``.
+
+    Args:
+        config: the validated recipe file.
+        out: folder of this run: ``log.jsonl``, ``state/``, ``checkpoint/``.
+        resume: go on from the newest state, to the same losses as a run that was never stopped.
+        stop_after: leave after this step with the state saved (what a kill does, but tidier).
+
+    Returns:
+        the checkpoint folder; the state's when ``stop_after`` ended the run.
+
+    Raises:
+        PolzooError: data without truth, a state of another recipe, a run that is already there, losses not finite.
+    """
+    states = out / "state"
+    if state.exists(states) and not resume:
+        raise PolzooError(f"{out} holds a run already: add --resume to go on with it, or --out for another folder")
+    accelerator = Accelerator(mixed_precision=config.precision, cpu=not torch.cuda.is_available())
+    recipe = _recipe(config)
+    optimizer, scheduler = _optimizer(recipe, config)
+    start = state.resume(states, config, recipe.model, optimizer, scheduler) if state.exists(states) else 0
+    wrapped, prepared = accelerator.prepare(recipe, optimizer)
+    dataset = _component("dataset", config.data)
+    end = min(stop_after or config.steps, config.steps)
+    sampler = StepSampler(
+        len(dataset), config.batch_size, config.seed, range(start, end), accelerator.process_index, accelerator.num_processes
+    )
+    log = _Log(out, config, start, accelerator)
+    wrapped.train()
+    bad = 0
+    for step, batch in enumerate(loader(dataset, sampler, config.workers), start + 1):
+        losses, norm = _step(accelerator, wrapped, prepared, batch, config.clip)
+        scheduler.step()
+        bad = 0 if math.isfinite(norm) else bad + 1
+        if bad == PATIENCE:
+            raise PolzooError(f"the loss was not finite for {PATIENCE} batches up to step {step}; lower options.lr")
+        log.write(step, losses, norm, scheduler.get_last_lr())
+        if accelerator.is_main_process and (step % config.save_every == 0 or step == end):
+            state.save(states, step, config, recipe.model, optimizer, scheduler)
+    if end < config.steps:
+        return states
+    if accelerator.is_main_process:
+        provenance = {"recipe": config.name, "data": config.data, "steps": config.steps, "seed": config.seed}
+        checkpoint.save(recipe.model, out / "checkpoint", summary=config.summary, provenance=provenance, recipe=write(config))
+    accelerator.wait_for_everyone()
+    return out / "checkpoint"
+
+
+def _step(accelerator: Accelerator, recipe, optimizer, batch: dict, clip: float) -> tuple[dict[str, float], float]:
+    """One optimisation step: (losses, gradient norm). A norm that is not finite leaves the weights alone."""
+    batch = {name: value.to(accelerator.device) for name, value in batch.items()}
+    optimizer.zero_grad(set_to_none=True)
+    losses = recipe(batch)
+    accelerator.backward(losses["loss"])
+    norm = float(accelerator.clip_grad_norm_(recipe.parameters(), clip))
+    if math.isfinite(norm):
+        optimizer.step()
+    return {name: float(value.detach()) for name, value in losses.items()}, norm
+
+
+def _recipe(config: TrainingConfig) -> Recipe:
+    torch.manual_seed(config.seed)
+    model = build(config.model)
+    settings = Settings(
+        iterations=config.iterations, schedule_steps=config.iterations, input=InputBlock(needs=model.fusion.needs)
+    )
+    model.settings = settings
+    model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    entry = registry().get("recipe", config.recipe)
+    part = parse_part("recipe", config.recipe)
+    options = type(part.options)(**config.options) if config.options else part.options
+    return entry.load()(options, model)
+
+
+def _component(kind: str, text: str):
+    part = parse_part(kind, text)
+    return registry().get(kind, part.name).load()(part.options)
+
+
+def _optimizer(recipe: Recipe, config: TrainingConfig) -> tuple[AdamW, OneCycleLR]:
+    """AdamW and a one-cycle schedule that peaks at each group's own rate (one scalar maximum would level them)."""
+    groups = recipe.parameter_groups()
+    o = recipe.options
+    optimizer = AdamW(groups, weight_decay=o.weight_decay, eps=o.eps)
+    peaks = [group["lr"] for group in groups]
+    scheduler = OneCycleLR(
+        optimizer, peaks, config.steps + 10, pct_start=config.warmup, anneal_strategy="linear", cycle_momentum=False
+    )
+    return optimizer, scheduler
+
+
+class _Log:
+    """Progress on stderr, every logged step a line in ``log.jsonl``; a resumed run drops the lines it will redo."""
+
+    def __init__(self, out: Path, config: TrainingConfig, start: int, accelerator: Accelerator) -> None:
+        self.config, self.start, self.accelerator = config, start, accelerator
+        self.path, self.began, self.recent = out / "log.jsonl", time.monotonic(), []
+        if accelerator.is_main_process:
+            out.mkdir(parents=True, exist_ok=True)
+            lines = self.path.read_text().splitlines() if self.path.exists() and start else []
+            kept = [line for line in lines if json.loads(line)["step"] <= start]
+            self.path.write_text("".join(line + "\n" for line in kept))
+
+    def write(self, step: int, losses: dict[str, float], norm: float, rates: list[float]) -> None:
+        self.recent.append(losses)
+        if step % self.config.log_every and step != self.config.steps:
+            return
+        mean = {name: sum(r[name] for r in self.recent) / len(self.recent) for name in losses}
+        self.recent = []
+        if not self.accelerator.is_main_process:
+            return
+        pace = (time.monotonic() - self.began) / (step - self.start)
+        with self.path.open("a") as f:
+            f.write(json.dumps({"step": step, **mean, "grad_norm": norm, "lr": rates, "s_per_step": pace}) + "\n")
+        left = int(pace * (self.config.steps - step))
+        eta = f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}"
+        shown = "  ".join(f"{name} {value:.3f}" for name, value in mean.items())
+        print(f"step {step}/{self.config.steps}  {shown}  {pace:.2f} s/step  ETA {eta}", file=sys.stderr, flush=True)

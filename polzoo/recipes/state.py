@@ -1,0 +1,74 @@
+"""The resumable state of a run: tensors in safetensors, the rest in JSON, the newest whole state or the one before."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from polzoo import atomic
+from polzoo.errors import PolzooError
+from polzoo.recipes.config import TrainingConfig
+
+
+def save(root: Path, step: int, config: TrainingConfig, model: torch.nn.Module, optimizer: Any, scheduler: Any) -> None:
+    """Write ``root/step-N`` whole, then drop older states."""
+    packed = optimizer.state_dict()
+    tensors = {f"{i}.{name}": value.contiguous() for i, slot in packed["state"].items() for name, value in slot.items()}
+    meta = {
+        "step": step,
+        "config": config.model_dump(mode="json"),
+        "groups": packed["param_groups"],
+        "scheduler": {k: v for k, v in scheduler.state_dict().items() if isinstance(v, int | float | list)},
+        "rng": torch.get_rng_state().tolist(),
+    }
+    with atomic.folder(root / f"step-{step:07d}") as folder:
+        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "model.safetensors")
+        save_file(tensors, folder / "optimizer.safetensors")
+        (folder / "state.json").write_text(json.dumps(meta))
+    for old in _states(root)[:-1]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def exists(root: Path) -> bool:
+    return bool(_states(root))
+
+
+def resume(root: Path, config: TrainingConfig, model: torch.nn.Module, optimizer: Any, scheduler: Any) -> int:
+    """Put the newest state back and return the step to go on from. Raises PolzooError if the recipe differs."""
+    folder = _states(root)[-1]
+    try:
+        meta = json.loads((folder / "state.json").read_text())
+        tensors = load_file(folder / "optimizer.safetensors")
+        weights = load_file(folder / "model.safetensors")
+    except (OSError, ValueError, SafetensorError) as e:
+        raise PolzooError(f"the state {folder} cannot be read: {e}") from None
+    _same(meta["config"], config.model_dump(mode="json"), folder)
+    model.load_state_dict(weights)
+    slots: dict[int, dict[str, torch.Tensor]] = {}
+    for key, value in tensors.items():
+        index, name = key.split(".", 1)
+        slots.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": slots, "param_groups": meta["groups"]})
+    scheduler.load_state_dict(meta["scheduler"])
+    torch.set_rng_state(torch.tensor(meta["rng"], dtype=torch.uint8))
+    return meta["step"]
+
+
+FREE = {"workers", "log_every", "save_every", "summary"}
+"""Keys that may change when a run is resumed: they do not touch the losses."""
+
+
+def _same(before: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
+    for key in before.keys() | now.keys():
+        if key not in FREE and before.get(key) != now.get(key):
+            raise PolzooError(f"cannot resume from {folder}: {key} was {before.get(key)!r} and is now {now.get(key)!r}")
+
+
+def _states(root: Path) -> list[Path]:
+    return sorted(p for p in root.glob("step-*") if (p / "state.json").is_file())

@@ -1,0 +1,48 @@
+"""The recipe ``supervised``: weighted sequence loss against the true disparity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from polzoo.interfaces import Recipe
+from polzoo.model import StereoModel
+from polzoo.recipes.losses import pixel_weight, sequence_loss
+from polzoo.recipes.options import SupervisedOptions
+
+
+class Supervised(Recipe):
+    """Trains every parameter of ``model``; the fusion's at ``pol_lr_mult`` times the rate."""
+
+    def __init__(self, options: SupervisedOptions, model: StereoModel) -> None:
+        super().__init__()
+        self.options, self.model = options, model
+
+    def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Losses of a batch: ``loss`` to descend on, ``epe`` (pixels, all known) to look at."""
+        o = self.options
+        out = self.model(batch["left"], batch["right"], polarity=batch["polarity"], all_iterations=True)
+        weight = pixel_weight(
+            batch,
+            glass_weight=o.glass_weight,
+            strict_weight=o.strict_weight,
+            pol_weight=o.pol_weight,
+            max_disparity=o.max_disparity,
+        )
+        loss = sequence_loss(out.sequence, batch["disparity"], weight, o.gamma)
+        epe = sequence_loss(out.sequence[-1:], batch["disparity"], (weight > 0).float())
+        return {"loss": loss, "epe": epe.detach()}
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        fusion = list(self.model.fusion.parameters())
+        rest = [*self.model.backbone.parameters(), *self.model.update.parameters()]
+        groups = [{"params": rest, "lr": self.options.lr}]
+        return groups + ([{"params": fusion, "lr": self.options.lr * self.options.pol_lr_mult}] if fusion else [])
+
+    def train(self, mode: bool = True) -> Supervised:
+        super().train(mode)
+        for name, module in self.model.named_modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and name.startswith(self.options.freeze_bn):
+                module.eval()
+        return self

@@ -1,0 +1,123 @@
+"""Pictures to look at: disparity, error, masks and gates in colour, and several of them on one captioned sheet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from torch.nn import functional as F
+
+from polzoo.errors import PolzooError
+from polzoo.interfaces import Step
+from polzoo.model import Prepared, StereoModel
+
+Picture = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+UNKNOWN = (40, 40, 40)
+"""Colour of pixels without a value."""
+
+
+def colour(values: Floats, low: float | None = None, high: float | None = None, valid: Mask | None = None) -> Picture:
+    """(H, W) values as (H, W, 3) uint8 RGB in turbo: ``low`` and less is blue, ``high`` and more red.
+
+    Limits left out are the 1st and 99th percentile of the known values; where not ``valid`` or not finite, dark grey.
+    """
+    known = np.isfinite(values) & (True if valid is None else valid)
+    if not known.any():
+        return np.full((*values.shape, 3), UNKNOWN, np.uint8)
+    ends = np.percentile(values[known], (1, 99))
+    low, high = (float(end) if given is None else given for given, end in zip((low, high), ends, strict=True))
+    level = np.clip((np.where(known, values, low) - low) / max(high - low, 1e-6), 0, 1)
+    picture = cv2.cvtColor(
+        cv2.applyColorMap(np.rint(level * 255).astype(np.uint8), cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB
+    )
+    picture[~known] = UNKNOWN
+    return picture
+
+
+def error_map(disparity: Floats, truth: Floats, valid: Mask | None = None, limit: float = 5.0) -> Picture:
+    """|disparity − truth| as (H, W, 3) uint8 RGB, from black (exact) over red to white (``limit`` px and more)."""
+    error = np.abs(disparity - truth)
+    known = np.isfinite(error) & (True if valid is None else valid)
+    level = np.rint(np.clip(np.where(known, error, 0) / limit, 0, 1) * 255).astype(np.uint8)
+    picture = np.array(cv2.cvtColor(cv2.applyColorMap(level, cv2.COLORMAP_HOT), cv2.COLOR_BGR2RGB), np.uint8)
+    picture[~known] = (40, 40, 90)
+    return picture
+
+
+def overlay(picture: Picture, mask: Mask, tint: tuple[int, int, int] = (0, 220, 255), strength: float = 0.5) -> Picture:
+    """(H, W, 3) ``picture`` with ``mask`` (H, W) tinted and outlined."""
+    mixed = picture.copy()
+    mixed[mask] = ((1 - strength) * picture[mask] + strength * np.array(tint)).astype(np.uint8)
+    edge = mask & ~cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(bool)
+    mixed[edge] = tint
+    return mixed
+
+
+def view(image: Floats) -> Picture:
+    """(3, H, W) float in [0, 1] as (H, W, 3) uint8."""
+    return np.rint(np.clip(image, 0, 1).transpose(1, 2, 0) * 255).astype(np.uint8)
+
+
+def sheet(panels: Sequence[tuple[str, Picture]], columns: int = 4, title: str = "") -> Picture:
+    """Captioned panels, row by row on one light sheet, (H, W, 3) uint8; each panel keeps its pixels.
+
+    Args:
+        panels: (caption, (H, W, 3) uint8 RGB).
+        columns: panels in a row.
+        title: a line above all.
+    """
+    if not panels:
+        raise PolzooError("a sheet needs at least one panel")
+    wide = max(picture.shape[1] for _, picture in panels)
+    high = max(picture.shape[0] for _, picture in panels)
+    gap, line, columns = 8, 22, min(columns, len(panels))
+    rows, top = -(-len(panels) // columns), 30 if title else 0
+    paper = Image.new("RGB", (columns * (wide + gap) + gap, top + rows * (high + line + gap) + gap), (246, 246, 246))
+    draw, font = ImageDraw.Draw(paper), ImageFont.load_default(14)
+    if title:
+        draw.text((gap, gap), title, (20, 20, 20), ImageFont.load_default(16))
+    for index, (caption, picture) in enumerate(panels):
+        x, y = gap + index % columns * (wide + gap), top + gap + index // columns * (high + line + gap)
+        draw.text((x, y), _fitting(caption, wide, font), (20, 20, 20), font)
+        paper.paste(Image.fromarray(picture), (x, y + line))
+    return np.asarray(paper)
+
+
+class GateRecorder:
+    """Keeps the last map that a fusion records as ``name``: hand it to ``model.prepare(..., recorder=…)``."""
+
+    def __init__(self, name: str = "gate") -> None:
+        self.name = name
+        self.last: torch.Tensor | None = None
+
+    def record(self, step: Step, name: str, value: Any) -> None:
+        # A sparse execution records rows of sites, not a map; those are not kept.
+        if name == self.name and isinstance(value, torch.Tensor) and value.ndim == 4:
+            self.last = value.detach()
+
+
+def gate_map(model: StereoModel, prepared: Prepared, recorder: GateRecorder) -> Floats | None:
+    """The last recorded gate at the size of the views, (H, W) float32 (mean over channels); None if there is none."""
+    if recorder.last is None:
+        return None
+    gate = recorder.last[:1].float().mean(1, keepdim=True)
+    full = F.interpolate(gate, scale_factor=model.backbone.host.stride, mode="bilinear", align_corners=False)
+    left, right, top, bottom = prepared.crop
+    return full[0, 0, top : full.shape[-2] - bottom, left : full.shape[-1] - right].cpu().numpy()
+
+
+def _fitting(text: str, width: int, font: Any) -> str:
+    """``text``, cut so that it is at most ``width`` pixels long."""
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "…") > width:
+        text = text[:-1]
+    return text + "…"

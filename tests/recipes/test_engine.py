@@ -1,0 +1,176 @@
+"""Training end to end on a tiny model: learns, resumes to the same losses, writes a checkpoint, refuses bad input."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import polzoo
+from polzoo.data.loader import StepSampler, collate
+from polzoo.errors import PolzooError
+from polzoo.recipes import config, state
+from polzoo.recipes.engine import train
+
+TINY = "raft-lite(hidden_dim=8,context_dim=8,feature_dim=8,width=8,corr_levels=2,corr_radius=2)+v2c(hidden=8,gate_hidden=4)"
+RECIPE = f"""
+name = "tiny"
+model = "{TINY}"
+data = "synthetic(seed=3, length=12, height=32, width=64, max_disparity=12)"
+iterations = 2
+steps = 8
+batch_size = 2
+workers = 0
+log_every = 1
+save_every = 3
+options = {{ lr = 1e-3 }}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path) -> config.TrainingConfig:
+    path = tmp_path / "tiny.toml"
+    path.write_text(RECIPE)
+    return config.read(path)
+
+
+def losses(out: Path) -> list[tuple[int, float, float]]:
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    return [(line["step"], line["loss"], line["grad_norm"]) for line in lines]
+
+
+@pytest.mark.parametrize("stop", [3, 5])
+def test_a_stopped_run_goes_on_to_the_same_losses_and_weights(recipe, tmp_path, stop):
+    whole = train(recipe, tmp_path / "whole")
+    train(recipe, tmp_path / "halves", stop_after=stop)
+    halves = train(recipe, tmp_path / "halves", resume=True)
+    assert losses(tmp_path / "whole") == losses(tmp_path / "halves")
+    assert [step for step, *_ in losses(tmp_path / "halves")] == list(range(1, 9))
+    a, b = polzoo.load(str(whole)).state_dict(), polzoo.load(str(halves)).state_dict()
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_lines_after_the_last_state_are_redone_not_repeated(recipe, tmp_path):
+    train(recipe, tmp_path / "run", stop_after=4)
+    log = tmp_path / "run" / "log.jsonl"
+    log.write_text(log.read_text() + '{"step": 5, "loss": 0}\n')  # a kill after step 5, before its state was written
+    train(recipe, tmp_path / "run", resume=True)
+    assert [step for step, *_ in losses(tmp_path / "run")] == list(range(1, 9))
+
+
+def test_workers_do_not_change_the_losses(recipe, tmp_path):
+    train(recipe, tmp_path / "alone", stop_after=4)
+    train(recipe.model_copy(update={"workers": 2}), tmp_path / "two", stop_after=4)
+    assert losses(tmp_path / "alone") == losses(tmp_path / "two")
+
+
+def test_it_learns(recipe, tmp_path):
+    """Enough steps on twelve small scenes at least halve the error of the first."""
+    train(recipe.model_copy(update={"steps": 120, "batch_size": 4}), tmp_path / "run")
+    epe = [json.loads(line)["epe"] for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert sum(epe[-10:]) < 0.5 * sum(epe[:10])
+
+
+def test_the_checkpoint_says_how_it_was_made(recipe, tmp_path):
+    folder = train(recipe, tmp_path / "run")
+    made = json.loads((folder / "config.json").read_text())
+    assert made["provenance"]["steps"] == 8 and made["provenance"]["data"].startswith("synthetic(")
+    assert made["settings"]["schedule_steps"] == made["settings"]["iterations"] == 2
+    assert config.read(folder / "recipe.toml") == recipe
+
+
+def test_the_fusion_has_its_own_peak_rate(recipe, tmp_path):
+    train(recipe, tmp_path / "run")
+    rates = [json.loads(line)["lr"] for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert all(fusion == pytest.approx(5 * rest) for rest, fusion in rates)
+    assert max(rest for rest, _ in rates) == pytest.approx(1e-3, rel=0.2)
+
+
+def test_a_run_that_is_there_is_not_overwritten(recipe, tmp_path):
+    train(recipe, tmp_path / "run", stop_after=3)
+    with pytest.raises(PolzooError, match="--resume"):
+        train(recipe, tmp_path / "run")
+
+
+def test_resuming_another_recipe_says_what_differs(recipe, tmp_path):
+    train(recipe, tmp_path / "run", stop_after=3)
+    with pytest.raises(PolzooError, match="batch_size was 2 and is now 4"):
+        train(recipe.model_copy(update={"batch_size": 4}), tmp_path / "run", resume=True)
+
+
+def test_a_loss_that_stays_not_finite_stops_the_run(recipe, tmp_path, monkeypatch):
+    from polzoo.recipes import engine
+
+    def broken(*_):
+        return {"loss": float("nan"), "epe": float("nan")}, float("nan")
+
+    monkeypatch.setattr(engine, "_step", broken)
+    with pytest.raises(PolzooError, match="not finite for 10 batches"):
+        train(recipe.model_copy(update={"steps": 50}), tmp_path / "run")
+
+
+def test_a_torn_state_is_named(recipe, tmp_path):
+    train(recipe, tmp_path / "run", stop_after=3)
+    (weights,) = (tmp_path / "run" / "state").glob("*/model.safetensors")
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(PolzooError, match=r"step-0000003 cannot be read"):
+        train(recipe, tmp_path / "run", resume=True)
+
+
+def test_only_whole_states_count(recipe, tmp_path):
+    train(recipe, tmp_path / "run", stop_after=3)
+    (tmp_path / "run" / "state" / "step-0000099").mkdir()
+    assert state.exists(tmp_path / "run" / "state")
+    train(recipe, tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_sampler_covers_every_item_once_an_epoch_over_all_ranks(world):
+    samplers = [StepSampler(12, 2, seed=0, steps=range(12 // (2 * world)), rank=r, world=world) for r in range(world)]
+    assert sorted(i for s in samplers for step in s for i in step) == list(range(12))
+
+
+def test_sampler_goes_on_from_any_step():
+    whole = list(StepSampler(7, 3, seed=1, steps=range(10)))
+    assert list(StepSampler(7, 3, seed=1, steps=range(6, 10))) == whole[6:]
+    assert whole != list(StepSampler(7, 3, seed=2, steps=range(10)))
+
+
+def test_a_sample_without_truth_is_refused_by_name(recipe):
+    from dataclasses import replace
+
+    from polzoo.data.options import SyntheticOptions
+    from polzoo.data.synthetic import Synthetic
+
+    sample = Synthetic(SyntheticOptions(height=32, width=32))[0]
+    with pytest.raises(PolzooError, match="pair-7 has no true disparity"):
+        collate([replace(sample, disparity=None, name="pair-7")])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("steps = ", "not valid TOML"),
+        ('name = "x"\nmodel = "raft-lite"\ndata = "synthetic"', "steps: Field required"),
+        (RECIPE + "stepz = 3", "did you mean 'steps'"),
+        (RECIPE.replace("steps = 8", "steps = 0"), "greater than or equal to 1"),
+        (RECIPE.replace("steps = 8", "steps = 'many'"), "steps"),
+        (RECIPE.replace('"tiny"', '"Tiny Name"'), "name"),
+    ],
+)
+def test_bad_recipes(tmp_path, text, message):
+    path = tmp_path / "bad.toml"
+    path.write_text(text)
+    with pytest.raises(PolzooError, match=message) as error:
+        config.read(path)
+    assert "bad.toml" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_missing_recipe_is_named(tmp_path):
+    with pytest.raises(PolzooError, match=r"nowhere\.toml"):
+        config.read(tmp_path / "nowhere.toml")
+
+
+def test_write_and_read_agree(recipe, tmp_path):
+    (tmp_path / "again.toml").write_text(config.write(recipe))
+    assert config.read(tmp_path / "again.toml") == recipe

@@ -1,0 +1,129 @@
+"""A folder appears whole or not at all, whatever fails on the way."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from polzoo import atomic
+from polzoo.errors import PolzooError
+
+FULL = OSError(28, "No space left on device")
+
+
+def write(target: Path, text: str) -> None:
+    with atomic.folder(target) as work:
+        (work / "a.txt").write_text(text)
+        (work / "inner").mkdir()
+        (work / "inner" / "b.txt").write_text(text)
+
+
+def contents(target: Path) -> dict[str, str]:
+    return {str(p.relative_to(target)): p.read_text() for p in target.rglob("*") if p.is_file()}
+
+
+def failing(call, when: int, error: BaseException):
+    """``call`` that raises at its n-th use."""
+    count = 0
+
+    def inner(*args, **kwargs):
+        nonlocal count
+        count += 1
+        if count == when:
+            raise error
+        return call(*args, **kwargs)
+
+    return inner
+
+
+def test_appears_with_its_parents_and_replaces(tmp_path):
+    target = tmp_path / "x" / "y"
+    write(target, "one")
+    write(target, "two")
+    assert contents(target) == {"a.txt": "two", "inner/b.txt": "two"}
+    assert [p.name for p in target.parent.iterdir()] == ["y"]
+    assert target.stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize("existed", [False, True])
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), KeyboardInterrupt(), FULL, PermissionError(13, "Permission denied")]
+)
+def test_an_exception_inside_leaves_everything_as_it_was(tmp_path, existed, error):
+    target = tmp_path / "y"
+    if existed:
+        write(target, "old")
+    with pytest.raises(PolzooError if isinstance(error, OSError) else type(error)), atomic.folder(target) as work:
+        (work / "a.txt").write_text("half")
+        raise error
+    assert [p.name for p in tmp_path.iterdir()] == ["y"] * existed
+    assert not existed or contents(target) == {"a.txt": "old", "inner/b.txt": "old"}
+
+
+@pytest.mark.parametrize("existed", [False, True])
+@pytest.mark.parametrize(
+    ("where", "what", "when"),
+    [(os, "fsync", 1), (os, "fsync", 4), (os, "chmod", 1), (os, "rename", 1), (os, "rename", 2)],
+)
+def test_a_failing_system_call_is_one_line_and_leaves_the_old(tmp_path, monkeypatch, existed, where, what, when):
+    target = tmp_path / "y"
+    if existed:
+        write(target, "old")
+    if (what, when, existed) == ("rename", 2, False):
+        pytest.skip("a new folder takes one rename")
+    monkeypatch.setattr(where, what, failing(getattr(where, what), when, FULL))
+    with pytest.raises(PolzooError, match=r"cannot write .*y: No space left on device"):
+        write(target, "new")
+    monkeypatch.undo()
+    assert [p.name for p in tmp_path.iterdir()] == ["y"] * existed
+    assert not existed or contents(target)["a.txt"] == "old"
+
+
+def test_a_file_in_the_way_of_the_parents_is_one_line(tmp_path):
+    (tmp_path / "x").write_text("a file")
+    with pytest.raises(PolzooError, match="cannot write"):
+        write(tmp_path / "x" / "y", "new")
+
+
+CRASH = """
+import os, sys
+from pathlib import Path
+from polzoo import atomic
+when, rename, count = int(sys.argv[2]), os.rename, 0
+def crash(a, b):
+    global count
+    count += 1
+    if count == when: os._exit(9)
+    rename(a, b)
+    if count == -when: os._exit(9)
+os.rename = crash
+with atomic.folder(Path(sys.argv[1])) as work:
+    (work / "a.txt").write_text("new")
+"""
+
+
+@pytest.mark.parametrize("when", [1, -1, 2, -2])
+def test_a_killed_process_leaves_old_or_new_whole(tmp_path, when):
+    """Killed before or after either rename: the old or the new folder is whole, at its place or hidden beside it."""
+    target = tmp_path / "y"
+    with atomic.folder(target) as work:
+        (work / "a.txt").write_text("old")
+    done = subprocess.run([sys.executable, "-c", CRASH, str(target), str(when)], cwd=Path(__file__).parents[1])
+    assert done.returncode == 9
+    whole = [contents(folder) for folder in tmp_path.iterdir()]
+    assert {"a.txt": "old"} in whole or {"a.txt": "new"} in whole
+    assert all(one in ({"a.txt": "old"}, {"a.txt": "new"}) for one in whole)
+    if when in (1, -2):
+        assert contents(target) == {"a.txt": "old" if when == 1 else "new"}
+
+
+def test_an_interrupt_between_the_renames_puts_the_old_folder_back(tmp_path, monkeypatch):
+    target = tmp_path / "y"
+    write(target, "old")
+    monkeypatch.setattr(os, "rename", failing(os.rename, 2, KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        write(target, "new")
+    monkeypatch.undo()
+    assert contents(target)["a.txt"] == "old"
