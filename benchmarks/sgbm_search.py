@@ -13,11 +13,10 @@ import random
 import shlex
 import sys
 import time
-from datetime import datetime, timezone
+import tomllib
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-import tomllib
 
 from polzoo.data.sample import Sample
 from polzoo.evaluation.evaluate import Tally, open_data
@@ -131,7 +130,7 @@ def main() -> None:
         "best_bad-3": min(rows, key=lambda row: row["bad-3"]),
         "best_epe": min(rows, key=lambda row: row["epe"]),
         "reference": search.rows[tuple(REFERENCE.values())]["spec"],
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": shlex.join([Path(sys.executable).name, *sys.argv]),
         "versions": versions(),
         "settings": rows,

@@ -183,12 +183,18 @@ def _warm_start(model: StereoModel, previous: Any, like: Tensor) -> Tensor | Non
         raise PolzooError(f"previous is {tuple(given.shape)}; wanted is a disparity (H, W), {tuple(like.shape[-2:])}")
     stride = model.backbone.host.stride
     padded = F.pad(given[None, None], model._padding(like, like), mode="replicate")
-    known = padded.isfinite().float()
-    weight = F.avg_pool2d(known, stride)
-    if not weight.any():
+    known = padded.isfinite()
+    share = F.avg_pool2d(known.float(), stride)
+    if not share.any():
         return None
-    total = F.avg_pool2d(padded.nan_to_num(0, 0, 0), stride)
-    while not (weight > 0).all():  # cells without a value take the average of their neighbours, ring by ring
-        spread = F.avg_pool2d(total, 3, 1, 1), F.avg_pool2d(weight, 3, 1, 1)
-        total, weight = (torch.where(weight > 0, own, wide) for own, wide in zip((total, weight), spread, strict=True))
-    return (total / weight / stride).to(like.device)
+    cells = F.avg_pool2d(torch.where(known, padded, 0.0), stride) / share.clamp_min(1e-6)
+    return (_fill(cells, share > 0) / stride).to(like.device)
+
+
+def _fill(cells: Tensor, known: Tensor) -> Tensor:
+    """(1, 1, h, w) whose unknown cells take the average of their known neighbours, ring by ring."""
+    while not known.all():
+        count = F.avg_pool2d(known.float(), 3, 1, 1)
+        spread = F.avg_pool2d(torch.where(known, cells, 0.0), 3, 1, 1) / count.clamp_min(1e-6)
+        cells, known = torch.where(known, cells, spread), known | (count > 0)
+    return cells

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-import sys
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,11 +24,6 @@ from polzoo.components import OURS, Entry, kind_of, with_article
 from polzoo.errors import PolzooError, nearest, one_line, shorten, unknown
 from polzoo.options import Options, describe, toml_text
 from polzoo.registry import Registry, registry
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 MODEL_KINDS = ("backbone", "fusion", "update")
 MAX_LENGTH = 10_000

@@ -17,7 +17,7 @@ from polzoo.interfaces import Step
 from polzoo.model import Prepared, StereoModel
 
 Picture = NDArray[np.uint8]
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 
 UNKNOWN = (40, 40, 40)
@@ -35,9 +35,7 @@ def colour(values: Floats, low: float | None = None, high: float | None = None, 
     ends = np.percentile(values[known], (1, 99))
     low, high = (float(end) if given is None else given for given, end in zip((low, high), ends, strict=True))
     level = np.clip((np.where(known, values, low) - low) / max(high - low, 1e-6), 0, 1)
-    picture = cv2.cvtColor(
-        cv2.applyColorMap(np.rint(level * 255).astype(np.uint8), cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB
-    )
+    picture = _mapped(level, cv2.COLORMAP_TURBO)
     picture[~known] = UNKNOWN
     return picture
 
@@ -46,8 +44,7 @@ def error_map(disparity: Floats, truth: Floats, valid: Mask | None = None, limit
     """|disparity − truth| as (H, W, 3) uint8 RGB, from black (exact) over red to white (``limit`` px and more)."""
     error = np.abs(disparity - truth)
     known = np.isfinite(error) & (True if valid is None else valid)
-    level = np.rint(np.clip(np.where(known, error, 0) / limit, 0, 1) * 255).astype(np.uint8)
-    picture = np.array(cv2.cvtColor(cv2.applyColorMap(level, cv2.COLORMAP_HOT), cv2.COLOR_BGR2RGB), np.uint8)
+    picture = _mapped(np.clip(np.where(known, error, 0) / limit, 0, 1), cv2.COLORMAP_HOT)
     picture[~known] = (40, 40, 90)
     return picture
 
@@ -112,6 +109,11 @@ def gate_map(model: StereoModel, prepared: Prepared, recorder: GateRecorder) -> 
     full = F.interpolate(gate, scale_factor=model.backbone.host.stride, mode="bilinear", align_corners=False)
     left, right, top, bottom = prepared.crop
     return full[0, 0, top : full.shape[-2] - bottom, left : full.shape[-1] - right].cpu().numpy()
+
+
+def _mapped(level: Floats, table: int) -> Picture:
+    """(H, W) in [0, 1] through one of OpenCV's colour tables, (H, W, 3) uint8 RGB."""
+    return cv2.applyColorMap(np.rint(level * 255).astype(np.uint8), table)[..., ::-1].astype(np.uint8)
 
 
 def _fitting(text: str, width: int, font: Any) -> str:

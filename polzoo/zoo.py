@@ -68,6 +68,5 @@ def load(
     return model
 
 
-
 def _component(kind: str, part: Part, *rest: object):
     return registry().get(kind, part.name).load()(part.options, *rest)

@@ -20,6 +20,8 @@ from polzoo.updates.cells import RaftCell
 class RAFTStereo(Backbone):
     """Instance-normed features, multi-level context, plain correlation, one to three GRU levels, convex upsampling."""
 
+    options: RAFTOptions
+
     def __init__(self, options: RAFTOptions) -> None:
         super().__init__(options)
         o, instance = options, NORMS["instance"]

@@ -63,7 +63,7 @@ def match(model: str, pair: Sample) -> Match:
     from polzoo.predict import as_inputs, evaluating
     from polzoo.visualize import GateRecorder, gate_map
 
-    network, gate = polzoo.load(model), GateRecorder()
+    network, gate = polzoo.load(model, fuse=True), GateRecorder()
     views = (torch.from_numpy(view) for view in (pair.left, pair.right))
     inputs = as_inputs(network, *views, polarity=pair.polarity)
     start = time.perf_counter()

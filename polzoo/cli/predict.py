@@ -60,7 +60,7 @@ def _run(model: str, left, right, *, polarity, iterations, device):
     import polzoo
     from polzoo.predict import check_pair, predict
 
-    network = polzoo.load(model, device=device)
+    network = polzoo.load(model, fuse=True, device=device)
     pair = (np.ascontiguousarray(view.transpose(1, 2, 0)) for view in (left, right))
     start = time.perf_counter()
     disparity = predict(network, *pair, polarity=polarity, iterations=iterations)

@@ -21,11 +21,14 @@ class SyntheticOptions(Options):
     height: int = Field(default=256, ge=32, le=4096, description="rows of a view, pixels")
     width: int = Field(default=320, ge=32, le=4096, description="columns of a view, pixels")
     max_disparity: float = Field(default=48.0, ge=8.0, le=1024.0, description="no left pixel has more, pixels")
-    analysers: Literal["parallel-crossed", "crossed-parallel", "none"] = Field(default="parallel-crossed", description="analysers in front of (left, right); 'none' is a plain RGB pair"
+    analysers: Literal["parallel-crossed", "crossed-parallel", "none"] = Field(
+        default="parallel-crossed", description="analysers in front of (left, right); 'none' is a plain RGB pair"
     )
     glass: float = Field(default=0.7, ge=0.0, le=1.0, description="probability that a scene has glass in it")
     objects: int = Field(default=11, ge=0, le=40, description="at most this many opaque objects before the room")
-    plain: float = Field(default=0.3, ge=0.0, le=1.0, description="probability that a surface is almost without texture")
+    plain: float = Field(
+        default=0.3, ge=0.0, le=1.0, description="probability that a surface is almost without texture"
+    )
     noise: bool = Field(default=True, description="shot and read noise of the sensors")
     asymmetry: bool = Field(default=True, description="each camera has its own gain, gamma, vignetting and focus")
 

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -118,7 +118,7 @@ def evaluate(
         "metrics": {metric.label: {"spec": text, "unit": metric.unit} for text, metric in measures.items()},
         **board.result(),
         "run": {
-            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]) if command is None else command,
             "device": device,
             "versions": report.versions(),

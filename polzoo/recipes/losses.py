@@ -1,4 +1,4 @@
-"""Losses on disparity sequences, after RAFT-Stereo and the polarization blueprints (spec "polarization" §6)."""
+"""Losses on disparity sequences and on matching features, and the weight of each pixel."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 def sequence_loss(sequence: Sequence[Tensor], truth: Tensor, weight: Tensor, gamma: float = 0.9) -> Tensor:
@@ -40,3 +41,30 @@ def pixel_weight(
     contrast = contrast / (contrast.amax((1, 2, 3), keepdim=True) + 1e-6)
     on_glass = (glass_weight - 1) * (glass - strict) + (glass_weight - 1 + strict_weight) * strict
     return known * (1 + on_glass + pol_weight * contrast)
+
+
+def matching_loss(left: Tensor, right: Tensor, truth: Tensor, visible: Tensor, temperature: float = 0.07) -> Tensor:
+    """Cross-entropy of each left cell's true partner among all cells of its row, on cosine similarities.
+
+    InfoNCE along the epipolar line: it teaches features to match before the recurrent part can read them, where the
+    sequence loss alone takes hundreds of steps to find that the volume says anything.
+
+    Args:
+        left, right: matching features (B, C, h, w).
+        truth: (B, 1, H, W) pixels.
+        visible: (B, 1, H, W), 1 where the truth is known and both cameras see the point, else 0.
+
+    Cells that hold several surfaces (disparities more than 2 px apart) or a hidden pixel are left out.
+    """
+    stride = truth.shape[-1] // left.shape[-1]
+    truth = torch.where(visible > 0, truth, 0.0)
+    smooth = F.max_pool2d(truth, stride) + F.max_pool2d(-truth, stride) < 2
+    use = (smooth & (F.avg_pool2d(visible, stride) == 1))[:, 0]
+    target = torch.arange(left.shape[-1], device=truth.device) - F.avg_pool2d(truth, stride)[:, 0] / stride
+    left, right = (F.normalize(x.float(), dim=1).permute(0, 2, 3, 1) for x in (left, right))
+    with torch.autocast(left.device.type, enabled=False):
+        log_p = (left @ right.mT / temperature).log_softmax(-1)
+    floor = target.floor()
+    near, far = ((floor + i).clamp(0, left.shape[2] - 1).long().unsqueeze(-1) for i in (0, 1))
+    score = torch.lerp(log_p.gather(-1, near).squeeze(-1), log_p.gather(-1, far).squeeze(-1), target - floor)
+    return -(score * use).sum() / use.sum().clamp_min(1)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from polzoo.interfaces import Recipe
 from polzoo.model import StereoModel
-from polzoo.recipes.losses import pixel_weight, sequence_loss
+from polzoo.recipes.losses import matching_loss, pixel_weight, sequence_loss
 from polzoo.recipes.options import SupervisedOptions
 
 
@@ -20,9 +21,10 @@ class Supervised(Recipe):
         self.options, self.model = options, model
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """Losses of a batch: ``loss`` to descend on, ``epe`` (pixels, all known) to look at."""
+        """Losses of a batch: ``loss`` to descend on; ``epe`` (pixels, all known) and ``matching`` to look at."""
         o = self.options
-        out = self.model(batch["left"], batch["right"], polarity=batch["polarity"], all_iterations=True)
+        prepared = self.model.prepare(batch["left"], batch["right"], polarity=batch["polarity"])
+        out = self.model.refine(prepared, all_iterations=True)
         weight = pixel_weight(
             batch,
             glass_weight=o.glass_weight,
@@ -31,8 +33,13 @@ class Supervised(Recipe):
             max_disparity=o.max_disparity,
         )
         loss = sequence_loss(out.sequence, batch["disparity"], weight, o.gamma)
-        epe = sequence_loss(out.sequence[-1:], batch["disparity"], (weight > 0).float())
-        return {"loss": loss, "epe": epe.detach()}
+        losses = {"loss": loss, "epe": sequence_loss(out.sequence[-1:], batch["disparity"], (weight > 0).float()).detach()}
+        if o.matching_weight:
+            seen = F.pad((batch["visible"] & (weight > 0)).float(), prepared.crop)
+            truth = F.pad(batch["disparity"], prepared.crop)
+            losses["matching"] = matching_loss(*prepared.encoding.matching, truth, seen)
+            losses["loss"] = loss + o.matching_weight * losses["matching"]
+        return losses
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         fusion = list(self.model.fusion.parameters())

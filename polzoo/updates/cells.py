@@ -61,6 +61,8 @@ class RaftLiteCell(Cell):
             nn.Conv2d(hidden, hidden, 3, padding=1),
             nn.ReLU(inplace=True),
         )
+        with torch.no_grad():  # costs are cosines, disparities tens of pixels: let both be heard from the start
+            self.encoder[0].weight[:, :lookup_dim] *= 6  # pyright: ignore[reportIndexIssue]
         self.gru = ConvGRU(hidden, hidden, host.context_dims[0])
         self.delta = nn.Sequential(
             nn.Conv2d(hidden, 2 * hidden, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(2 * hidden, 1, 3, padding=1)

@@ -52,7 +52,7 @@ def test_predict_writes_four_files_that_agree(tmp_path, loaded, pair, capsys) ->
     names = ["l-disparity-colour.png", "l-disparity.npy", "l-disparity.pfm", "l-disparity.png"]
     assert sorted(os.listdir(out)) == names
     assert sorted(printed.split()) == [str(out / name) for name in names]
-    assert "polstereo-nano: 50×40 in" in noted and loaded.names == [("polstereo-nano", {"device": "cpu"})]
+    assert "polstereo-nano: 50×40 in" in noted and loaded.names == [("polstereo-nano", {"fuse": True, "device": "cpu"})]
     array = np.load(out / "l-disparity.npy")
     assert array.shape == (40, 50) and array.dtype == np.float32
     np.testing.assert_array_equal(read_disparity(out / "l-disparity.pfm")[0], array)
