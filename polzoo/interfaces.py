@@ -162,10 +162,13 @@ class Cell(nn.Module):
     """The recurrent part: declared by a backbone, executed by an update operator (dense, sparse, …).
 
     ``schedule`` lists which GRU levels run in one step, coarse to fine, level 0 last; an entry before the last is a
-    coarse-only round (slow-fast). ``lookup_reach`` is how far the motion encoder sees around a pixel.
+    coarse-only round (slow-fast). For an exact step at some pixels, motion features are needed ``motion_reach``
+    around them (the 3×3 gates read r·h, which reads them too), and lookups ``lookup_reach`` (the motion encoder's own
+    receptive field on top).
     """
 
-    lookup_reach: int = 0
+    motion_reach: int = 2
+    lookup_reach: int = 2
     schedule: tuple[tuple[int, ...], ...] = ((0,),)
 
     def prepare(self, context: tuple[Tensor, ...]) -> Any:
@@ -173,7 +176,7 @@ class Cell(nn.Module):
         return context
 
     def motion(self, cost: Any, disparity: Tensor, at: Sites) -> Any:
-        """Motion features from the looked-up cost and the current disparity."""
+        """Motion features at ``at``; ``cost`` stands on ``at.grow(lookup_reach - motion_reach)``."""
         raise NotImplementedError
 
     def update(self, level: int, hidden: Sequence[Tensor], context: Any, motion: Any) -> Tensor:

@@ -50,7 +50,7 @@ class ConvGRU(nn.Module):
 class RaftLiteCell(Cell):
     """raft-lite's update block: motion encoder on [cost, disparity], one ConvGRU, disparity head."""
 
-    lookup_reach = 2
+    lookup_reach = 4
 
     def __init__(self, host: Host, lookup_dim: int) -> None:
         super().__init__()
@@ -72,7 +72,8 @@ class RaftLiteCell(Cell):
         return (self.gru.prepare(context[0]),)
 
     def motion(self, cost: Any, disparity: Tensor, at: Sites) -> Any:
-        return at.run(self.encoder, at.cat(cost, at.take(disparity)))
+        wide = at.grow(self.lookup_reach - self.motion_reach)
+        return at.run(self.encoder, wide.cat(cost, wide.take(disparity)))
 
     def update(self, level: int, hidden: Sequence[Tensor], context: Any, motion: Tensor) -> Tensor:
         return self.gru(hidden[0], context[0], motion)
@@ -88,7 +89,7 @@ class RaftCell(Cell):
     official block reads and writes a flow (x, y) with y always zero, this one reads and writes one disparity.
     """
 
-    lookup_reach = 2
+    lookup_reach = 4
 
     def __init__(self, host: Host, lookup_dim: int, width: int = 64, slow_fast: bool = False) -> None:
         super().__init__()

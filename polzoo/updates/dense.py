@@ -20,7 +20,7 @@ class Dense(UpdateOperator):
         self, cell: Cell, hidden: tuple[Tensor, ...], context: Any, cost: Any, disparity: Tensor, at: Sites
     ) -> tuple[tuple[Tensor, ...], Tensor]:
         state = list(hidden)
-        motion = cell.motion(cost, disparity, at)
+        motion = cell.motion(cost, disparity, at.grow(cell.motion_reach))
         for levels in cell.schedule:
             for level in levels:
                 state[level] = cell.update(level, state, context, motion)

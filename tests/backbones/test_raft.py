@@ -215,7 +215,7 @@ def test_on_demand_equals_the_volume_and_refuses_modulation():
         volume.pairwise(left, right)
 
 
-@pytest.mark.parametrize(("what", "reach"), [("cost", RaftCell.lookup_reach), ("disparity", 5)])
+@pytest.mark.parametrize(("what", "reach"), [("cost", RaftCell.lookup_reach - RaftCell.motion_reach), ("disparity", 5)])
 def test_motion_features_reach(what, reach):
     """A sparse step may look up exactly this far around the pixels whose motion features it needs, and no less."""
     torch.manual_seed(0)
