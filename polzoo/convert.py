@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from polzoo.backbones.options import RAFTOptions
 from polzoo.errors import PolzooError, unknown
 from polzoo.settings import Settings
 from polzoo.spec import ModelSpec, from_dict
@@ -223,6 +224,12 @@ def _raft_infer(state: State) -> tuple[Arguments, list[str]]:
     return args, assumed
 
 
+def _raft_options(spec: ModelSpec) -> RAFTOptions:
+    options = spec.backbone.options
+    assert isinstance(options, RAFTOptions)
+    return options
+
+
 def _raft_names(spec: ModelSpec) -> dict[str, str]:
     names = {
         **_trunk("backbone.cnet.trunk", "cnet"),
@@ -242,7 +249,7 @@ def _raft_names(spec: ModelSpec) -> dict[str, str]:
         names[f"backbone.cnet.hidden.{i}"] = f"cnet.outputs{level}.0"
         names[f"backbone.cnet.context.{i}"] = f"cnet.outputs{level}.1"
         names[f"update.grus.{i}"] = f"update_block.gru{level}"
-    if spec.backbone.options.shared_backbone:
+    if _raft_options(spec).shared_backbone:
         return {**names, "backbone.fnet": "conv2"}
     return {**names, **_trunk("backbone.fnet.0", "fnet"), "backbone.fnet.1": "fnet.conv2"}
 
@@ -254,8 +261,8 @@ def _trunk(ours: str, official: str) -> dict[str, str]:
 
 def _raft_folds(model: StereoModel) -> dict[str, Fold]:
     """Disparity enters the motion encoder, passes it by (last of its channels), and leaves through the head."""
-    finest = model.update.grus[0]
-    at = finest.convz.out_channels + model.update.motions[0].out_channels
+    weights = model.state_dict()
+    at = len(weights["update.grus.0.convz.weight"]) + len(weights["update.motions.0.weight"])
     gates = {f"update.grus.0.{gate}.weight": Fold(1, at) for gate in ("convz", "convr", "convq")}
     head = {"update.delta.2.weight": Fold(0, 0), "update.delta.2.bias": Fold(0, 0)}
     return {"update.disparity.0.weight": Fold(1, 0), **head, **gates}
@@ -264,7 +271,7 @@ def _raft_folds(model: StereoModel) -> dict[str, Fold]:
 def _raft_without_influence(spec: ModelSpec) -> str:
     """``norm3`` is ``downsample.1`` under a second name; GRU levels that are not used are there all the same."""
     unused = [f"cnet.layer{3 + i}|cnet.outputs{_LEVELS[i]}|update_block.gru{_LEVELS[i]}" for i in (1, 2)]
-    return "|".join([r".*\.norm3\.\w+", *(f"({part})\\..*" for part in unused[spec.backbone.options.gru_levels - 1 :])])
+    return "|".join([r".*\.norm3\.\w+", *(f"({part})\\..*" for part in unused[_raft_options(spec).gru_levels - 1 :])])
 
 
 _TRAINING = frozenset(

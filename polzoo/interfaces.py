@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from polzoo.options import Options
+
+if TYPE_CHECKING:
+    from polzoo.model import StereoModel
 
 
 class Channel(NamedTuple):
@@ -152,6 +155,14 @@ class Volume(Protocol):
         """Costs (B, len(channels), h, w) around ``disparity`` (B, 1, h, w), feature pixels; zero outside the image."""
         ...
 
+
+class Correlation(Protocol):
+    """Matching cost as a backbone first makes it: a fusion may change it, then it becomes a :class:`Volume`."""
+
+    def pyramid(self, channels: Sequence[Channel]) -> Volume:
+        """The volume that reads these channels."""
+        ...
+
     def pairwise(self, left: Tensor, right: Tensor) -> Tensor:
         """``left(x) + right(x')`` of two (B, C, h, w) maps in this volume's own layout: (B, C, h, w, w') for all
         pairs. Raises PolzooError where the volume is never built (on-demand lookup)."""
@@ -224,7 +235,7 @@ class Backbone(nn.Module):
     def encode(self, pair: Pair) -> Encoding:
         raise NotImplementedError
 
-    def correlate(self, encoding: Encoding) -> Volume:
+    def correlate(self, encoding: Encoding) -> Correlation:
         raise NotImplementedError
 
     def make_cell(self, lookup_dim: int) -> Cell:
@@ -327,9 +338,13 @@ class StereoOutput(NamedTuple):
 
 class Recipe(nn.Module):
     """Training as a module: ``forward(batch)`` returns named losses with ``loss`` their total, so that wrapping and
-    sharding see every call; ``model`` is what gets trained and written."""
+    sharding see every call; ``model`` is what gets trained and written.
 
-    model: nn.Module
+    ``options`` are the recipe's own, with ``weight_decay`` and ``eps`` of the optimiser among them.
+    """
+
+    model: StereoModel
+    options: Any
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         raise NotImplementedError

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from polzoo.cards import list_models
-from polzoo.registry import KINDS, kind_of, registry
+from polzoo.registry import registry
 from polzoo.settings import InputBlock, Settings
 from polzoo.spec import ModelSpec, Part, parse
 

@@ -149,7 +149,8 @@ def test_saving_changes_neither_model_nor_random_numbers(tmp_path):
 def test_dtype_and_device_of_load(original):
     assert next(polzoo.load(f"dir:{original}", dtype="bfloat16").parameters()).dtype == torch.bfloat16
     assert next(polzoo.load(f"dir:{original}", dtype=torch.float64).parameters()).dtype == torch.float64
-    for wrong in ({"dtype": "int8"}, {"dtype": "floaty"}, {"device": "nowhere"}, {"device": "cuda:99"}):
+    cases: list[dict[str, Any]] = [{"dtype": "int8"}, {"dtype": "floaty"}, {"device": "nowhere"}, {"device": "cuda:99"}]
+    for wrong in cases:
         with pytest.raises(PolzooError) as caught:
             polzoo.load(f"dir:{original}", **wrong)
         one_line(caught)
@@ -263,7 +264,7 @@ def test_copies_and_types_that_are_not_saved(model, tmp_path):
     with pytest.raises(PolzooError, match="reduced precision"):
         save(fresh().half(), tmp_path / "new")
     with pytest.raises(PolzooError, match="did you mean 'float16'"):
-        save(model, tmp_path / "new", dtype="float61")
+        save(model, tmp_path / "new", dtype="float61")  # pyright: ignore[reportArgumentType] it is the point
     assert not list(tmp_path.iterdir())
 
 

@@ -122,7 +122,8 @@ def test_training_step(golden):
     truth, n = t["gt_disparity"], entry["iters"]
     valid = (t["valid"][:, None] >= 0.5) & (truth.abs() < 700)
     gamma = 0.9 ** (15 / (n - 1))
-    loss = sum(gamma ** (n - 1 - i) * (d - truth).abs()[valid].mean() for i, d in enumerate(sequence))
+    losses = (gamma ** (n - 1 - i) * (d - truth).abs()[valid].mean() for i, d in enumerate(sequence))
+    loss = sum(losses, torch.zeros(()))
     loss.backward()
     error = (sequence[-1] - truth).abs()[valid]
     assert abs(loss.item() - entry["loss"]) <= 1e-4 * entry["loss"]

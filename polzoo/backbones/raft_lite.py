@@ -18,6 +18,8 @@ from polzoo.updates.cells import RaftLiteCell
 class RAFTLite(Backbone):
     """Features and context at H/4, cosine correlation, one GRU level, bilinear upsampling."""
 
+    options: RAFTLiteOptions
+
     def __init__(self, options: RAFTLiteOptions) -> None:
         super().__init__(options)
         o = options

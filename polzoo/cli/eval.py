@@ -12,7 +12,9 @@ import click
 
 @click.command("eval", short_help="Evaluate a checkpoint or a baseline on a data set.")
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True)
-@click.option("--data", required=True, metavar="NAME|FOLDER|CSV", help="Pairs with true disparity.")
+@click.option(
+    "--data", "sets", required=True, multiple=True, metavar="NAME|FOLDER|CSV", help="Pairs with true disparity; repeatable."
+)
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first so many pairs.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write eval.json into.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
@@ -21,7 +23,7 @@ import click
 @click.option("--device", default="cpu", show_default=True, help="Where checkpoints run.")
 def command(
     models: tuple[str, ...],
-    data: str,
+    sets: tuple[str, ...],
     limit: int | None,
     out: Path | None,
     as_json: bool,
@@ -39,19 +41,11 @@ def command(
 
     if out is not None and out.exists() and not out.is_dir():
         raise PolzooError(f"--out {out} is a file; name a folder")
-    dataset, name = open_data(data)
-    result = evaluate(
-        models,
-        dataset,
-        data=name,
-        limit=limit,
-        iterations=iterations,
-        metrics=(*METRICS, *metrics),
-        device=device,
-        progress=_bar,
-    )
-    written = None if out is None else report.write(result, out)
-    click.echo(report.text(result) if as_json else report.table(result), nl=not as_json)
+    options = {"limit": limit, "iterations": iterations, "metrics": (*METRICS, *metrics), "device": device}
+    opened = [open_data(text) for text in sets]
+    results = [evaluate(models, pairs, data=name, progress=_bar, **options) for pairs, name in opened]
+    written = None if out is None else report.write(results, out)
+    click.echo(report.text(results) if as_json else "\n\n".join(map(report.table, results)), nl=not as_json)
     if written is not None:
         click.echo(f"written: {written}", err=True)
 

@@ -68,6 +68,7 @@ def loader(dataset: Dataset, sampler: StepSampler, workers: int) -> DataLoader:
         num_workers=workers,
         collate_fn=collate,
         worker_init_fn=_quiet_worker if workers else None,
+        multiprocessing_context="spawn" if workers else None,  # a forked worker hangs on its parent's OpenCV threads
         prefetch_factor=4 if workers else None,
     )
 

@@ -61,13 +61,18 @@ class Tally:
     def result(self, unit: str) -> dict[str, float | int | None]:
         """Averages over ``pixels`` and over ``pairs``, None where nothing was counted, and the numbers of both."""
         scale, count = 100.0 if unit == "%" else 1.0, sum(self.counts)
-        means = [total / n for total, n in zip(self.sums, self.counts, strict=True) if n]
+        means = [mean for mean in self.each(unit) if mean is not None]
         return {
             "pixels": scale * math.fsum(self.sums) / count if count else None,
-            "pairs": scale * math.fsum(means) / len(means) if means else None,
+            "pairs": math.fsum(means) / len(means) if means else None,
             "pixel_count": count,
             "pair_count": len(means),
         }
+
+    def each(self, unit: str) -> list[float | None]:
+        """The average of every pair, None where nothing was counted."""
+        scale = 100.0 if unit == "%" else 1.0
+        return [scale * total / n if n else None for total, n in zip(self.sums, self.counts, strict=True)]
 
 
 def evaluate(
@@ -95,9 +100,10 @@ def evaluate(
         progress: wraps the iteration over the pairs (their iterable and number), to show how far it is.
 
     Returns:
-        ``data``, ``metrics``, ``regions`` (of how many ``pairs`` each has pixels, in how many it is ``empty`` or
-        ``unknown``), ``methods`` (per region and metric the average over ``pixels`` and over ``pairs``; None where
-        nothing was counted: a pair without pixels in a region is left out, never 0) and ``run``. Everything but
+        ``data`` (with the pairs' names), ``metrics``, ``regions`` (of how many ``pairs`` each has pixels, in how many it is ``empty`` or
+        ``unknown``), ``methods`` (per region and metric the average over ``pixels`` and over ``pairs``, None where
+        nothing was counted: a pair without pixels in a region is left out, never 0; ``each`` pair's own figures over all
+        its known pixels) and ``run``. Everything but
         ``run`` and ``median_ms`` is the same whenever the same is evaluated.
 
     Raises:
@@ -113,8 +119,7 @@ def evaluate(
     for sample in progress(pairs, count) if progress else pairs:
         board.add(sample)
     return {
-        "format": 1,
-        "data": {"spec": data, "pairs": count},
+        "data": {"spec": data, "pairs": count, "names": board.names},
         "metrics": {metric.label: {"spec": text, "unit": metric.unit} for text, metric in measures.items()},
         **board.result(),
         "run": {
@@ -134,10 +139,12 @@ class _Board:
         self.tallies: dict[tuple[str, str, str], Tally] = {}
         self.regions = {name: {"pairs": 0, "empty": 0, "unknown": 0} for name in REGIONS}
         self.seconds: dict[str, list[float]] = {method.name: [] for method in methods}
+        self.names: list[str] = []
 
     def add(self, sample: Sample) -> None:
         """Run every method on one pair."""
         found = regions(sample)
+        self.names.append(sample.name)
         for name, numbers in self.regions.items():
             numbers["unknown" if name not in found else "pairs" if found[name].any() else "empty"] += 1
         truth = sample.disparity
@@ -160,7 +167,8 @@ class _Board:
             name: {m.label: self.tallies[method.name, name, m.label].result(m.unit) for m in self.metrics}
             for name in known
         }
-        return {**about, "median_ms": 1000 * median(self.seconds[method.name]), "regions": figures}
+        each = {m.label: self.tallies[method.name, "all", m.label].each(m.unit) for m in self.metrics}
+        return {**about, "median_ms": 1000 * median(self.seconds[method.name]), "regions": figures, "each": each}
 
     def _run(self, method: Method, sample: Sample) -> NDArray[np.float32]:
         start = time.perf_counter()

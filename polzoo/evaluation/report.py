@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,19 +54,23 @@ def _cells(line: list[str], widths: list[int]) -> Iterator[str]:
         yield cell.ljust(width) if place == 0 else cell.rjust(width)
 
 
-def text(result: Result) -> str:
-    """The result as JSON; what is not known is null."""
-    return json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+FORMAT = 1
+"""Version of ``eval.json``: ``{"format": 1, "evaluations": [one result per data set]}``."""
 
 
-def write(result: Result, folder: Path) -> Path:
+def text(results: Sequence[Result]) -> str:
+    """Results, one per data set, as the JSON of ``eval.json``; what is not known is null."""
+    return json.dumps({"format": FORMAT, "evaluations": results}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write(results: Sequence[Result], folder: Path) -> Path:
     """Write ``folder/eval.json``, whole or not at all; other files in the folder stay. Returns its path."""
     path, work = Path(folder) / "eval.json", None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=".eval.", delete=False) as file:
             work = Path(file.name)
-            file.write(text(result))
+            file.write(text(results))
             file.flush()
             os.fsync(file.fileno())
         work.chmod(0o644)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from polzoo.backbones.cost_volume import RowPyramid, RowVolume, row_lookup
+from polzoo.backbones.cost_volume import RowPyramid, row_lookup
 from polzoo.interfaces import Pair, Sites
 
 

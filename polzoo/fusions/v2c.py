@@ -18,13 +18,13 @@ from polzoo.interfaces import Call, Encoding, Fusion, Host, Sites, Step
 class StereoPolVolumeV2C(Fusion):
     """``corr' = corr + α_i · g(pol, ‖∇d‖) · ρ(pol)``; starts bit-identical to the un-fused model (ρ ends in zeros)."""
 
-    reach = 2
+    options: V2COptions
+    reach: int = 2
     needs = "pair"
     trainable_in_pip = True
 
     def __init__(self, options: V2COptions, host: Host) -> None:
         super().__init__(options, host)
-        self.o = options
         pol = options.pol_levels * (2 * options.pol_radius + 1)
         self.residual = nn.Sequential(
             nn.Conv2d(pol, options.hidden, 3, padding=1),
@@ -42,7 +42,7 @@ class StereoPolVolumeV2C(Fusion):
         )
 
     def encode(self, call: Call, encoding: Encoding) -> PolarizationVolume:
-        return PolarizationVolume(call.pair, self.host.stride, self.o.pol_levels, self.o.pol_radius)
+        return PolarizationVolume(call.pair, self.host.stride, self.options.pol_levels, self.options.pol_radius)
 
     def modulate_lookup(self, cost: Any, pol: PolarizationVolume, disparity: Tensor, step: Step, at: Sites) -> Any:
         wide = at.grow(self.reach)

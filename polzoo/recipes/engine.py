@@ -64,7 +64,7 @@ def train(config: TrainingConfig, out: Path, *, resume: bool = False, stop_after
         bad = 0 if math.isfinite(norm) else bad + 1
         if bad == PATIENCE:
             raise PolzooError(f"the loss was not finite for {PATIENCE} batches up to step {step}; lower options.lr")
-        log.write(step, losses, norm, scheduler.get_last_lr())
+        log.write(step, losses, norm, [float(rate) for rate in scheduler.get_last_lr()])
         if accelerator.is_main_process and (step % config.save_every == 0 or step == end):
             state.save(states, step, config, recipe.model, optimizer, scheduler)
     if end < config.steps:
@@ -82,7 +82,9 @@ def _step(accelerator: Accelerator, recipe, optimizer, batch: dict, clip: float)
     optimizer.zero_grad(set_to_none=True)
     losses = recipe(batch)
     accelerator.backward(losses["loss"])
-    norm = float(accelerator.clip_grad_norm_(recipe.parameters(), clip))
+    total = accelerator.clip_grad_norm_(recipe.parameters(), clip)
+    assert total is not None  # it is under DeepSpeed without an engine, which prepare() always makes
+    norm = float(total)
     if math.isfinite(norm):
         optimizer.step()
     return {name: float(value.detach()) for name, value in losses.items()}, norm

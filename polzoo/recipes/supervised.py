@@ -16,6 +16,8 @@ from polzoo.recipes.options import SupervisedOptions
 class Supervised(Recipe):
     """Trains every parameter of ``model``; the fusion's at ``pol_lr_mult`` times the rate."""
 
+    options: SupervisedOptions
+
     def __init__(self, options: SupervisedOptions, model: StereoModel) -> None:
         super().__init__()
         self.options, self.model = options, model

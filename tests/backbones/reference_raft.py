@@ -130,17 +130,17 @@ class Reference:
             net.append(hidden.tanh())
             inp.append(self.conv(context.relu(), f"context_zqr_convs.{i}").chunk(3, 1))
         rows = torch.einsum("bchi,bchj->bhij", f1, f2) / f1.shape[1] ** 0.5
-        flow = rows.new_zeros(len(left), 2, *f1.shape[-2:]) if flow is None else flow.double()
+        current = rows.new_zeros(len(left), 2, *f1.shape[-2:]) if flow is None else flow.double()
         sequence = []
         for _ in range(iterations):
-            flow = flow.detach()
-            costs = self.lookup(rows, flow[:, 0])
+            current = current.detach()
+            costs = self.lookup(rows, current[:, 0])
             for rounds in self.rounds(n):
                 for i in rounds:
-                    net[i] = self.gru(i, net, inp, flow, costs)
+                    net[i] = self.gru(i, net, inp, current, costs)
             delta = self.conv(self.conv(net[0], "update_block.flow_head.conv1").relu(), "update_block.flow_head.conv2")
-            flow = torch.stack([flow[:, 0] + delta[:, 0], flow[:, 1]], 1)
-            full = self.upsample(flow[:, :1], net[0])
+            current = torch.stack([current[:, 0] + delta[:, 0], current[:, 1]], 1)
+            full = self.upsample(current[:, :1], net[0])
             sequence.append(-full[..., top : top + high, start : start + wide])
         return sequence
 
@@ -227,7 +227,7 @@ class Reference:
         logits = 0.25 * self.conv(self.conv(hidden, "update_block.mask.0").relu(), "update_block.mask.2")
         b, _, h, w = logits.shape
         weights = logits.view(b, 9, factor, factor, h, w).softmax(1)
-        padded, fine = F.pad(coarse, (1, 1, 1, 1)), 0
+        padded, fine = F.pad(coarse, (1, 1, 1, 1)), coarse.new_zeros(())
         for n in range(9):
             neighbour = padded[:, 0, n // 3 : n // 3 + h, n % 3 : n % 3 + w]
             fine = fine + weights[:, n] * factor * neighbour[:, None, None]

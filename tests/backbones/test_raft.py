@@ -166,6 +166,7 @@ def test_state_continues():
 
 def test_mask_head_runs_once_at_inference():
     model, calls = build(TINY.format("")).eval(), []
+    assert isinstance(model.update, RaftCell)
     model.update.weights.register_forward_hook(lambda *_: calls.append(1))
     left, right = torch.rand(2, 1, 3, 64, 64)
     with torch.no_grad():
@@ -193,7 +194,7 @@ def test_every_parameter_learns(norm, shared):
     torch.manual_seed(0)
     model = build(TINY.format(f', context_norm="{norm}", shared_backbone={shared}, slow_fast=true')).train()
     output = model(*torch.rand(2, 1, 3, 64, 64), iterations=2, all_iterations=True)
-    sum(d.abs().mean() for d in output.sequence).backward()
+    sum((d.abs().mean() for d in output.sequence), torch.zeros(())).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
 
@@ -209,7 +210,8 @@ def test_on_demand_equals_the_volume_and_refuses_modulation():
     for output in outputs:
         output.mean().backward()
     for a, b in zip(kept.parameters(), made.parameters(), strict=True):
-        assert a.grad is None or torch.allclose(a.grad, b.grad, rtol=1e-3, atol=1e-6)
+        if a.grad is not None:
+            assert b.grad is not None and torch.allclose(a.grad, b.grad, rtol=1e-3, atol=1e-6)
     volume = made.backbone.correlate(made.prepare(left, right).encoding)
     with pytest.raises(PolzooError, match=r"no cost volume.*lookup='reg'"):
         volume.pairwise(left, right)
@@ -223,7 +225,9 @@ def test_motion_features_reach(what, reach):
     inputs = {"cost": torch.rand(1, 10, 21, 21).double(), "disparity": torch.rand(1, 1, 21, 21).double()}
     inputs[what].requires_grad_()
     cell.motion(inputs["cost"], inputs["disparity"], EVERYTHING)[0, :, 10, 10].sum().backward()
-    touched = inputs[what].grad[0].abs().sum(0).nonzero() - 10
+    grad = inputs[what].grad
+    assert grad is not None
+    touched = grad[0].abs().sum(0).nonzero() - 10
     assert touched.abs().max() == reach
 
 

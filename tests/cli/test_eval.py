@@ -40,7 +40,14 @@ def test_json_and_the_file_are_the_same(run: Run, tmp_path: Path) -> None:
     code, out, err = run("sgbm", "--data", DATA, "--limit", "1", "--json", "--out", str(tmp_path / "new" / "folder"))
     path = tmp_path / "new" / "folder" / "eval.json"
     assert code == 0 and json.loads(out) == json.loads(path.read_text()) and str(path) in err
-    assert json.loads(out)["data"] == {"spec": DATA, "pairs": 1}
+    (only,) = json.loads(out)["evaluations"]
+    assert only["data"]["spec"] == DATA and only["data"]["pairs"] == 1
+
+
+def test_several_data_sets_in_one_file(run: Run) -> None:
+    other = DATA.replace("length=", "length=1")
+    code, out, _ = run("sgbm", "--data", DATA, "--data", other, "--limit", "1", "--json")
+    assert code == 0 and [e["data"]["spec"] for e in json.loads(out)["evaluations"]] == [DATA, other]
 
 
 def test_a_further_metric(run: Run) -> None:
@@ -58,7 +65,7 @@ def test_a_folder_of_pairs(run: Run, tmp_path: Path) -> None:
     np.save(tmp_path / "disparity" / "one.npy", np.full((40, 160), 12, np.float32))
     code, out, err = run("sgbm-filled", "--data", str(tmp_path), "--json")
     assert code == 0, err
-    assert json.loads(out)["methods"][0]["regions"]["all"]["bad-1"]["pixels"] < 5
+    assert json.loads(out)["evaluations"][0]["methods"][0]["regions"]["all"]["bad-1"]["pixels"] < 5
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, get_args
 
 import cv2
 import numpy as np
@@ -13,12 +14,14 @@ from pydantic import ValidationError
 from torch.utils.data import DataLoader
 
 from polzoo.data.options import SyntheticOptions
-from polzoo.data.render import Rendered, Scene, Surface, expose, reflectance, render
-from polzoo.data.sample import POLARITY, Sample
+from polzoo.data.render import Rendered, Scene, expose, reflectance, render
+from polzoo.data.sample import Sample
+from polzoo.data.surfaces import Surface
 from polzoo.data.synthetic import Synthetic, draw_scene
+from polzoo.settings import Analysers
 
 FIELDS = ("left", "right", "disparity", "valid", "visible", "glass")
-SMALL = {"height": 96, "width": 128, "max_disparity": 24.0}
+SMALL: dict[str, Any] = {"height": 96, "width": 128, "max_disparity": 24.0}
 
 
 @pytest.fixture(autouse=True)
@@ -78,14 +81,19 @@ def test_a_pair_is_what_sample_promises():
     for view in (sample.left, sample.right):
         assert view.min() >= 0 and view.max() <= 1 and view.std() > 0.01
         assert np.array_equal(np.rint(view * 255).astype(np.float32) / np.float32(255), view)
-    assert sample.valid.all()
+    assert sample.valid is not None and sample.valid.all()
 
 
 def test_the_same_index_is_the_same_pair_in_any_process():
     data = Synthetic(SyntheticOptions(**SMALL, seed=7, length=12))
     alone = [data[i] for i in range(12)]
     for workers in (0, 2):
-        loader = DataLoader(data, batch_size=3, num_workers=workers, collate_fn=list)
+        loader = DataLoader(
+            data,  # pyright: ignore[reportArgumentType] it need not inherit torch's Dataset
+            batch_size=3,
+            num_workers=workers,
+            collate_fn=list,
+        )
         loaded = [sample for batch in loader for sample in batch]
         assert len(loaded) == 12
         for one, other in zip(alone, loaded, strict=True):
@@ -176,6 +184,7 @@ def test_recorded_pairs_warp_to_quantisation_noise_without_noise():
     data = Synthetic(SyntheticOptions(noise=False, asymmetry=False, glass=0.0))
     for index in range(3):
         sample = data[index]
+        assert sample.disparity is not None and sample.visible is not None
         error = np.abs(warped(sample.right, sample.disparity[0]) - sample.left)[:, sample.visible[0]]
         assert np.median(error) < 1.5 / 255 and np.percentile(error, 90) < 0.03
 
@@ -278,9 +287,9 @@ def test_a_frontal_pane_follows_fresnel_and_the_extinction_ratio():
 
 
 def test_reflectance_of_glass():
-    assert reflectance(np.float32(1.0)) == pytest.approx(0.04, abs=1e-6)
+    assert reflectance(np.array(1.0, np.float32)) == pytest.approx(0.04, abs=1e-6)
     brewster = np.cos(np.arctan(1.5))  # the p component vanishes: half of R_s = (cos² − sin²)² is left
-    assert reflectance(np.float32(brewster)) == pytest.approx(0.5 * (1 - 2 * brewster**2) ** 2, abs=1e-5)
+    assert reflectance(np.array(brewster, np.float32)) == pytest.approx(0.5 * (1 - 2 * brewster**2) ** 2, abs=1e-5)
     rising = reflectance(np.linspace(1, 1e-3, 200, dtype=np.float32))
     assert np.all(np.diff(rising) > -1e-6) and 0.98 < rising[-1] <= 1
 
@@ -304,7 +313,7 @@ def test_the_background_shows_through_glass_where_it_stands(index):
 @pytest.mark.parametrize("plain_camera", [True, False])
 def test_analysers_change_the_light_and_nothing_else(plain_camera):
     common = SMALL | {"glass": 1.0, "noise": not plain_camera, "asymmetry": not plain_camera}
-    pairs = {a: Synthetic(SyntheticOptions(analysers=a, **common)) for a in POLARITY}
+    pairs = {a: Synthetic(SyntheticOptions(analysers=a, **common)) for a in get_args(Analysers)}
     differing = 0.0
     for index in range(6):
         straight, swapped, without = (pairs[a][index] for a in pairs)
@@ -312,6 +321,7 @@ def test_analysers_change_the_light_and_nothing_else(plain_camera):
         for field in ("disparity", "valid", "visible", "glass"):
             assert np.array_equal(getattr(straight, field), getattr(swapped, field))
             assert np.array_equal(getattr(straight, field), getattr(without, field))
+        assert straight.glass is not None
         glass = straight.glass[0]
         # A camera out of focus spreads the light of glass a little: compare well beside it.
         far = cv2.dilate(glass.astype(np.uint8), np.ones((9, 9))) == 0
@@ -333,8 +343,8 @@ def test_without_analysers_both_cameras_see_the_reflection():
 
 def test_noise_and_asymmetry_touch_the_pictures_only():
     base = Synthetic(SyntheticOptions(**SMALL, noise=False, asymmetry=False))[2]
-    for change in ({"noise": True, "asymmetry": False}, {"noise": False, "asymmetry": True}):
-        other = Synthetic(SyntheticOptions(**SMALL, **change))[2]
+    for noise, asymmetry in ((True, False), (False, True)):
+        other = Synthetic(SyntheticOptions(**SMALL, noise=noise, asymmetry=asymmetry))[2]
         assert not np.array_equal(base.left, other.left)
         assert np.abs(base.left - other.left).mean() < 0.06
         for field in ("disparity", "visible", "glass"):
@@ -381,5 +391,6 @@ def test_any_scene_is_finite_positive_and_within_the_disparity_bound(height, wid
     for field in FIELDS:
         assert getattr(sample, field).shape[1:] == (height, width)
         assert np.isfinite(getattr(sample, field)).all()
+    assert sample.disparity is not None and sample.visible is not None
     assert sample.disparity.min() > 0 and sample.disparity.max() <= most
     assert not sample.visible[0][(np.arange(width) - sample.disparity[0]) < 0].any()

@@ -67,7 +67,7 @@ def test_both_averages_by_hand() -> None:
     assert figures(result, "bad-3")["pixels"] == pytest.approx(100 * (4 + 80) / 120)
     assert figures(result, "bad-3")["pairs"] == pytest.approx((10 + 100) / 2)
     assert figures(result, "density")["pixels"] == pytest.approx(100 * 112 / 120)
-    assert result["data"] == {"spec": "two pairs", "pairs": 2}
+    assert result["data"] == {"spec": "two pairs", "pairs": 2, "names": ["", ""]}
 
 
 def test_averages_do_not_depend_on_order() -> None:
@@ -99,7 +99,7 @@ def test_methods_side_by_side_see_the_same_pairs() -> None:
         alone = evaluate([spec], data, data=name, limit=2)["methods"][0]
         together = both["methods"][place]
         assert alone["regions"] == together["regions"] and alone["name"] == spec
-    assert both["data"] == {"spec": name, "pairs": 2}
+    assert both["data"] == {"spec": name, "pairs": 2, "names": [f"synthetic/seed7001/{i:06d}" for i in range(2)]}
     assert both["methods"][1]["spec"] == "sgbm-filled(num_disparities=32)"
     assert figures({"methods": both["methods"][1:]}, "density")["pixels"] == 100
 
@@ -198,19 +198,29 @@ def test_the_table_and_the_file(tmp_path: Path) -> None:
     assert lines[2].split() == ["constant", "baseline=constant"]
     assert "glass (1 pair, 1 empty)" in lines and "  epe [px]" in lines[4] and lines[4].split()[2:] == ["3.357"] * 2
     (tmp_path / "other").write_text("stays")
-    path = report.write(result, tmp_path)
-    assert json.loads(path.read_text()) == result and result["run"]["command"] == "c"
+    path = report.write([result], tmp_path)
+    assert json.loads(path.read_text()) == {"format": 1, "evaluations": [result]} and result["run"]["command"] == "c"
     assert {file.name for file in tmp_path.iterdir()} == {"eval.json", "other"}
+
+
+def test_each_pair_has_its_own_figures() -> None:
+    result = evaluate(["constant"], [pair(12, 10, True), pair(14, 20)], data="d")
+    assert len(result["data"]["names"]) == 2
+    (method,) = result["methods"]
+    each, over = method["each"]["epe"], method["regions"]["all"]["epe"]
+    assert sum(each) / 2 == pytest.approx(over["pairs"])
+    alone = [evaluate(["constant"], [p])["methods"][0]["regions"]["all"]["epe"]["pixels"] for p in (pair(12, 10, True), pair(14, 20))]
+    assert each == alone
 
 
 def test_what_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = evaluate(["constant"], PAIRS)
-    old = report.write(result, tmp_path).read_text()
+    old = report.write([result], tmp_path).read_text()
 
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("polzoo.evaluation.report.os.fsync", fail)
     with pytest.raises(PolzooError, match="No space left"):
-        report.write(result, tmp_path)
+        report.write([result], tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["eval.json"] and (tmp_path / "eval.json").read_text() == old

@@ -5,6 +5,7 @@ import torch
 
 import polzoo
 from polzoo.fusions.polarization import PolarizationVolume, gradient
+from polzoo.fusions.v2c import StereoPolVolumeV2C
 from polzoo.interfaces import Pair, alpha
 from polzoo.updates.sites import EVERYTHING
 
@@ -41,6 +42,7 @@ def test_counts_on_raft_lite():
     assert parameters("raft-lite") == 3_938_241
     assert parameters("raft-lite+v2c") == 4_009_031
     fusion = polzoo.build("raft-lite+v2c").fusion
+    assert isinstance(fusion, StereoPolVolumeV2C)
     assert sum(p.numel() for p in fusion.residual.parameters()) == 60_069
     assert sum(p.numel() for p in fusion.gate.parameters()) == 10_721
 
@@ -74,7 +76,7 @@ def test_at_the_first_step_only_the_last_layer_of_the_residual_learns(iterations
     the aligned schedule's rule that a single iteration has α = 1."""
     model = polzoo.build(SMALL + "+v2c(schedule='literal')")
     out = model(*pair(), iterations=iterations, all_iterations=True)
-    sum(d.abs().sum() for d in out.sequence).backward()
+    sum((d.abs().sum() for d in out.sequence), torch.zeros(())).backward()
     alive = {name for name, p in model.fusion.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
     assert alive == {f"residual.4.{name}" for name in moves}
 

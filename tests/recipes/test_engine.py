@@ -98,15 +98,26 @@ def test_resuming_another_recipe_says_what_differs(recipe, tmp_path):
         train(recipe.model_copy(update={"batch_size": 4}), tmp_path / "run", resume=True)
 
 
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
 def test_a_loss_that_stays_not_finite_stops_the_run(recipe, tmp_path, monkeypatch):
-    from polzoo.recipes import engine
+    from polzoo.recipes import supervised
 
-    def broken(*_):
-        return {"loss": float("nan"), "epe": float("nan")}, float("nan")
-
-    monkeypatch.setattr(engine, "_step", broken)
-    with pytest.raises(PolzooError, match="not finite for 10 batches"):
+    whole = supervised.sequence_loss
+    monkeypatch.setattr(supervised, "sequence_loss", lambda *a, **k: whole(*a, **k) * float("nan"))
+    with pytest.raises(PolzooError, match="not finite for 10 batches up to step 10; lower"):
         train(recipe.model_copy(update={"steps": 50}), tmp_path / "run")
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
+def test_a_single_bad_batch_is_skipped_and_leaves_the_weights_alone(recipe, tmp_path, monkeypatch):
+    from polzoo.recipes import supervised
+
+    calls, whole = iter(range(100)), supervised.sequence_loss
+    monkeypatch.setattr(
+        supervised, "sequence_loss", lambda *a, **k: whole(*a, **k) * (float("nan") if next(calls) < 2 else 1.0)
+    )
+    folder = train(recipe, tmp_path / "run")
+    assert all(torch.isfinite(p).all() for p in polzoo.load(str(folder)).parameters())
 
 
 def test_a_torn_state_is_named(recipe, tmp_path):
