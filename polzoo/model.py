@@ -60,7 +60,9 @@ class StereoModel(nn.Module):
         self.spec, self.settings = spec, settings
         self.backbone, self.fusion, self.update, self.operator = backbone, fusion, cell, operator
 
-    def forward(self, left: Tensor, right: Tensor, *, all_iterations: bool = False, trace: bool = False, **call) -> StereoOutput:
+    def forward(
+        self, left: Tensor, right: Tensor, *, all_iterations: bool = False, trace: bool = False, **call
+    ) -> StereoOutput:
         """Disparity of the left view.
 
         Args:
@@ -102,7 +104,12 @@ class StereoModel(nn.Module):
             PolzooError: sizes, channels or value types that do not fit.
         """
         pad = self._padding(left, right)
-        views = [left, right, left if intensity_left is None else intensity_left, right if intensity_right is None else intensity_right]
+        views = [
+            left,
+            right,
+            left if intensity_left is None else intensity_left,
+            right if intensity_right is None else intensity_right,
+        ]
         left, right, seen_left, seen_right = (F.pad(v, pad, mode="replicate") for v in views)
         maps = {name: F.pad(m, pad, mode="replicate") for name, m in (polarization or {}).items()}
         pair = Pair(left, right, self._polarity(polarity, left), seen_left, seen_right, maps)
@@ -121,10 +128,14 @@ class StereoModel(nn.Module):
         if state is not None:
             hidden, disparity = state.hidden, state.disparity
         if disparity.shape != first.shape:
-            raise PolzooError(f"a warm start for this pair has shape {tuple(first.shape)}, not {tuple(disparity.shape)}")
+            raise PolzooError(
+                f"a warm start for this pair has shape {tuple(first.shape)}, not {tuple(disparity.shape)}"
+            )
         return Prepared(call, encoding, pol, volume, first, (hidden, disparity), pad)
 
-    def refine(self, prepared: Prepared, cell: Cell | None = None, *, all_iterations: bool = False, trace: bool = False) -> StereoOutput:
+    def refine(
+        self, prepared: Prepared, cell: Cell | None = None, *, all_iterations: bool = False, trace: bool = False
+    ) -> StereoOutput:
         """Run the loops on a prepared pair, with this model's cell or a given one."""
         cell, call = self.update if cell is None else cell, prepared.call
         encoding, pol, volume = prepared.encoding, prepared.pol, prepared.volume
@@ -171,7 +182,9 @@ class StereoModel(nn.Module):
         """Pixels to add (left, right, top, bottom) up to the backbone's multiple, split evenly as RAFT-Stereo does."""
         for name, view in (("left", left), ("right", right)):
             if view.ndim != 4 or view.shape[1] != 3 or not view.is_floating_point():
-                raise PolzooError(f"{name} must be a float tensor (B, 3, H, W) in [0, 1], not {view.dtype} {tuple(view.shape)}")
+                raise PolzooError(
+                    f"{name} must be a float tensor (B, 3, H, W) in [0, 1], not {view.dtype} {tuple(view.shape)}"
+                )
         if left.shape != right.shape:
             raise PolzooError(f"left {tuple(left.shape)} and right {tuple(right.shape)} must have the same shape")
         high, wide = (-n % self.backbone.multiple for n in left.shape[-2:])

@@ -18,9 +18,15 @@ class InputBlock(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     needs: str = Field(default="rgb", description="rgb, pair, or the polarization maps that the fusion declares")
-    analysers: Analysers = Field(default="parallel-crossed", description="analysers in front of (left, right) where a call names none")
-    gamma: Literal["display", "linear"] = Field(default="display", description="intensities as displayed (gamma-coded) or linear")
-    angles: Literal["degrees-ccw-from-x"] = Field(default="degrees-ccw-from-x", description="convention of analyser angles")
+    analysers: Analysers = Field(
+        default="parallel-crossed", description="analysers in front of (left, right) where a call names none"
+    )
+    gamma: Literal["display", "linear"] = Field(
+        default="display", description="intensities as displayed (gamma-coded) or linear"
+    )
+    angles: Literal["degrees-ccw-from-x"] = Field(
+        default="degrees-ccw-from-x", description="convention of analyser angles"
+    )
 
 
 class Settings(BaseModel):

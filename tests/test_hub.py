@@ -18,7 +18,9 @@ from polzoo.errors import PolzooError
 from polzoo.registry import Registry
 from polzoo.settings import Settings
 
-httpx = importlib.import_module(errors.HfHubHTTPError.__bases__[0].__module__.partition(".")[0])  # httpx or its successor, by version
+httpx = importlib.import_module(
+    errors.HfHubHTTPError.__bases__[0].__module__.partition(".")[0]
+)  # httpx or its successor, by version
 SPEC = "raft-lite(hidden_dim=8,context_dim=8,feature_dim=8,width=4,corr_levels=2,corr_radius=2)"
 
 

@@ -20,7 +20,11 @@ class RAFTLiteOptions(Options):
     context_dim: Channels = Field(default=128, description="channels of the context that every GRU gate reads")
     feature_dim: Channels = Field(default=128, description="channels of the matching features")
     width: int = Field(
-        default=64, ge=2, le=512, multiple_of=2, description="channels of the stem; the stages have width, 1.5 width, 2 width"
+        default=64,
+        ge=2,
+        le=512,
+        multiple_of=2,
+        description="channels of the stem; the stages have width, 1.5 width, 2 width",
     )
     corr_levels: int = Field(default=4, ge=1, le=6, description="levels of the correlation pyramid")
     corr_radius: int = Field(default=4, ge=1, le=16, description="lookup radius at every level: 2 radius + 1 values")
@@ -35,9 +39,13 @@ class RAFTOptions(Options):
 
     tiny = {"hidden_dims": (8, 8, 8), "feature_dim": 8, "width": 4, "corr_levels": 2, "corr_radius": 2}
 
-    gru_levels: int = Field(default=3, ge=1, le=3, description="GRU levels, each at half the resolution of the one before")
+    gru_levels: int = Field(
+        default=3, ge=1, le=3, description="GRU levels, each at half the resolution of the one before"
+    )
     downsample: Literal[2, 3] = Field(default=2, description="features at 1/4 (2) or 1/8 (3) of the image's resolution")
-    shared_backbone: bool = Field(default=False, description="one encoder for features and context, as in the realtime model")
+    shared_backbone: bool = Field(
+        default=False, description="one encoder for features and context, as in the realtime model"
+    )
     slow_fast: bool = Field(default=False, description="run the coarse GRU levels more often than the finest one")
     context_norm: Literal["batch", "instance", "group", "none"] = Field(
         default="batch", description="normalisation in the context encoder"
@@ -47,10 +55,15 @@ class RAFTOptions(Options):
     )
     feature_dim: Channels = Field(default=256, description="channels of the matching features")
     width: int = Field(
-        default=64, ge=2, le=512, multiple_of=2, description="channels of the stem; every other fixed width scales with it"
+        default=64,
+        ge=2,
+        le=512,
+        multiple_of=2,
+        description="channels of the stem; every other fixed width scales with it",
     )
     corr_levels: int = Field(default=4, ge=1, le=8, description="levels of the correlation pyramid")
     corr_radius: int = Field(default=4, ge=1, le=16, description="lookup radius at every level: 2 radius + 1 values")
     lookup: Annotated[Literal["reg", "alt"], BeforeValidator(_without_cuda)] = Field(
-        default="reg", description="keep the whole cost volume (reg) or correlate on demand, slower with less memory (alt)"
+        default="reg",
+        description="keep the whole cost volume (reg) or correlate on demand, slower with less memory (alt)",
     )

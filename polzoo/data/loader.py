@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
+from polzoo.data.sample import Sample
 from polzoo.errors import PolzooError
 from polzoo.interfaces import Dataset
-from polzoo.data.sample import Sample
 
 
 class StepSampler(Sampler[list[int]]):

@@ -17,7 +17,8 @@ class V2COptions(Options):
     pol_levels: int = Field(default=4, ge=1, le=6, description="levels of the polarization pyramid")
     pol_radius: int = Field(default=4, ge=1, le=16, description="lookup radius at every level: 2 radius + 1 values")
     schedule: Literal["aligned", "literal"] = Field(
-        default="aligned", description="weight of a step: as at the trained iteration it stands for, or literally i / (N - 1)"
+        default="aligned",
+        description="weight of a step: as at the trained iteration it stands for, or literally i / (N - 1)",
     )
     hidden: int = Field(default=64, ge=1, le=1024, description="channels inside the residual network")
     gate_hidden: int = Field(default=32, ge=1, le=1024, description="channels inside the gating network")

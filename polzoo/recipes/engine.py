@@ -53,7 +53,12 @@ def train(config: TrainingConfig, out: Path, *, resume: bool = False, stop_after
     dataset = _component("dataset", config.data)
     end = min(stop_after or config.steps, config.steps)
     sampler = StepSampler(
-        len(dataset), config.batch_size, config.seed, range(start, end), accelerator.process_index, accelerator.num_processes
+        len(dataset),
+        config.batch_size,
+        config.seed,
+        range(start, end),
+        accelerator.process_index,
+        accelerator.num_processes,
     )
     log = _Log(out, config, start, accelerator)
     wrapped.train()
@@ -71,7 +76,9 @@ def train(config: TrainingConfig, out: Path, *, resume: bool = False, stop_after
         return states
     if accelerator.is_main_process:
         provenance = {"recipe": config.name, "data": config.data, "steps": config.steps, "seed": config.seed}
-        checkpoint.save(recipe.model, out / "checkpoint", summary=config.summary, provenance=provenance, recipe=write(config))
+        checkpoint.save(
+            recipe.model, out / "checkpoint", summary=config.summary, provenance=provenance, recipe=write(config)
+        )
     accelerator.wait_for_everyone()
     return out / "checkpoint"
 

@@ -35,7 +35,10 @@ class Supervised(Recipe):
             max_disparity=o.max_disparity,
         )
         loss = sequence_loss(out.sequence, batch["disparity"], weight, o.gamma)
-        losses = {"loss": loss, "epe": sequence_loss(out.sequence[-1:], batch["disparity"], (weight > 0).float()).detach()}
+        losses = {
+            "loss": loss,
+            "epe": sequence_loss(out.sequence[-1:], batch["disparity"], (weight > 0).float()).detach(),
+        }
         if o.matching_weight:
             seen = F.pad((batch["visible"] & (weight > 0)).float(), prepared.crop)
             truth = F.pad(batch["disparity"], prepared.crop)

@@ -106,7 +106,9 @@ def test_a_batch_gives_each_sample_what_it_gets_alone():
     polarity = torch.tensor([1.0, -1.0, 0.0])
     with torch.inference_mode():
         together = model(left, right, polarity=polarity, iterations=4).disparity
-        alone = [model(left[i : i + 1], right[i : i + 1], polarity=polarity[i], iterations=4).disparity for i in range(3)]
+        alone = [
+            model(left[i : i + 1], right[i : i + 1], polarity=polarity[i], iterations=4).disparity for i in range(3)
+        ]
     torch.testing.assert_close(together, torch.cat(alone), atol=2e-4, rtol=1e-4)
 
 
@@ -159,7 +161,9 @@ def test_alpha_schedules():
     assert [alpha(i, 5, 5, "literal") for i in (0, 2, 4)] == [0.0, 0.5, 1.0]
     assert alpha(0, 1, 1, "literal") == 0.0
     for n in (2, 5, 32):
-        assert [alpha(i, n, n, "aligned") for i in range(n)] == pytest.approx([alpha(i, n, n, "literal") for i in range(n)])
+        assert [alpha(i, n, n, "aligned") for i in range(n)] == pytest.approx(
+            [alpha(i, n, n, "literal") for i in range(n)]
+        )
     assert alpha(0, 1, 32, "aligned") == 1.0
     assert alpha(0, 1, 1, "aligned") == 1.0
     assert [alpha(i, 2, 32, "aligned") for i in range(2)] == pytest.approx([15 / 31, 1.0])

@@ -12,7 +12,10 @@ from polzoo.errors import PolzooError
 from polzoo.recipes import config, state
 from polzoo.recipes.engine import train
 
-TINY = "raft-lite(hidden_dim=8,context_dim=8,feature_dim=8,width=8,corr_levels=2,corr_radius=2)+v2c(hidden=8,gate_hidden=4)"
+TINY = (
+    "raft-lite(hidden_dim=8,context_dim=8,feature_dim=8,width=8,corr_levels=2,corr_radius=2)"
+    "+v2c(hidden=8,gate_hidden=4)"
+)
 RECIPE = f"""
 name = "tiny"
 model = "{TINY}"

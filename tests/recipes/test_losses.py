@@ -42,7 +42,11 @@ def test_pixel_weight_follows_the_formula():
 
 def test_pixel_weight_by_hand():
     b = batch(1, 1, 3)
-    b |= {"valid": torch.ones(1, 1, 1, 3, dtype=torch.bool), "right": b["left"].clone(), "disparity": torch.ones(1, 1, 1, 3)}
+    b |= {
+        "valid": torch.ones(1, 1, 1, 3, dtype=torch.bool),
+        "right": b["left"].clone(),
+        "disparity": torch.ones(1, 1, 1, 3),
+    }
     b |= {"glass": torch.tensor([[[[False, True, True]]]]), "visible": torch.tensor([[[[True, False, True]]]])}
     weight = pixel_weight(b, glass_weight=5.0, strict_weight=0.5, pol_weight=2.0, max_disparity=700.0)
     assert weight.flatten().tolist() == [1.0, 5.0, 5.5]
@@ -60,7 +64,9 @@ def test_sequence_loss_follows_the_formula():
     weight = torch.from_numpy(RNG.random((2, 1, 6, 8), np.float32)) * b["valid"]
     w, truth = weight.double(), b["disparity"].double()
     expected = sum(0.9 ** (3 - i) * (w * (d.double() - truth).abs()).sum() / w.sum() for i, d in enumerate(sequence))
-    torch.testing.assert_close(sequence_loss(sequence, b["disparity"], weight, 0.9).double(), expected, rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        sequence_loss(sequence, b["disparity"], weight, 0.9).double(), expected, rtol=1e-5, atol=0
+    )
 
 
 def test_one_iteration_weighs_one():

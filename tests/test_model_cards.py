@@ -1,0 +1,64 @@
+"""Every shipped checkpoint: whole, small, its card made from its evaluation, and its claims true in those figures."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import polzoo
+from polzoo import cards, checkpoint
+from polzoo.evaluation import card
+
+CARDS = cards.folders()
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_it_verifies(name):
+    report = checkpoint.verify(name)
+    assert report.ok and all(check.ok for check in report.checks), report.checks
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_the_card_is_what_its_files_say(name):
+    assert (CARDS[name] / "README.md").read_text() == card.render(CARDS[name])
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_it_is_small(name):
+    assert sum(f.stat().st_size for f in CARDS[name].iterdir()) <= 4 * 2**20
+
+
+def test_all_cards_together_stay_light():
+    assert sum(f.stat().st_size for folder in CARDS.values() for f in folder.iterdir()) <= 20 * 2**20
+
+
+def test_nano_predicts_the_bundled_pair_better_than_a_constant():
+    import numpy as np
+
+    from polzoo.data.options import SyntheticOptions
+    from polzoo.data.synthetic import Synthetic
+
+    sample = Synthetic(SyntheticOptions(seed=10_000_000, length=100))[3]
+    model = polzoo.load("polstereo-nano")
+    truth = sample.disparity[0]
+    found = model.predict(sample.left.transpose(1, 2, 0), sample.right.transpose(1, 2, 0), polarity=sample.polarity)
+    assert np.abs(found - truth).mean() < 0.5 * np.abs(truth - np.median(truth)).mean()
+
+
+def test_the_readme_quotes_the_evaluation():
+    """Each figure of the README's result table stands in nano's eval.json, to the digits shown."""
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    result = json.loads((CARDS["polstereo-nano"] / "eval.json").read_text())["evaluations"][0]
+    rows = [line.split("|")[1:-1] for line in readme.split("<!-- figures -->")[1].splitlines() if line.startswith("| ")]
+    regions = {"all pixels": "all", "glass": "glass", "textured, visible, off glass": "textured-visible-off-glass"}
+    quoted = 0
+    for cells in rows:
+        region = regions.get(cells[0].strip())
+        if region is None:
+            continue
+        figures = [m["regions"][region][label]["pixels"] for m in result["methods"] for label in ("epe", "bad-3")]
+        assert [cell.strip().strip("*") for cell in cells[1:]] == [
+            f"{value:.2f}" if i % 2 == 0 else f"{value:.1f}" for i, value in enumerate(figures)
+        ]
+        quoted += 1
+    assert quoted == len(regions)
