@@ -3,8 +3,8 @@
     polzoo train recipes/polstereo-nano.toml                                  # writes runs/polstereo-nano/checkpoint
     python benchmarks/make_card.py runs/polstereo-nano/checkpoint model_cards/polstereo-nano --real ../shared/data
 
-The scenes are those of ``benchmarks/eval_scenes.toml``, the comparator the best setting that ``sgbm_search.py`` found on
-other scenes. Without ``--real`` the table of real pairs is left out.
+The scenes are those of ``benchmarks/eval_scenes.toml``, the comparator the best setting that ``sgbm_search.py`` found
+on other scenes. Without ``--real`` the table of real pairs is left out.
 """
 
 from __future__ import annotations

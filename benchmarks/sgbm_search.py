@@ -9,6 +9,7 @@ Criterion: bad-3 in percent plus EPE in pixels, both over all pixels of all scen
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import shlex
 import sys
@@ -22,7 +23,7 @@ from polzoo.data.sample import Sample
 from polzoo.evaluation.evaluate import Tally, open_data
 from polzoo.evaluation.metrics import EPE, Bad
 from polzoo.evaluation.options import SGBMOptions
-from polzoo.evaluation.report import text, versions
+from polzoo.evaluation.report import versions
 from polzoo.evaluation.sgbm import SGBMFilled
 from polzoo.spec import Part, format_part
 
@@ -143,7 +144,7 @@ def write(result: dict[str, Any], path: Path) -> None:
     """The result as a file, whole or not at all."""
     work = path.with_name(f".{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
-    work.write_text(text(result), encoding="utf-8")
+    work.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     work.replace(path)
 
 

@@ -1,6 +1,8 @@
 """Median time per pair, trainable form against the fused copy, side by side in one run.
 
     python benchmarks/speed.py --device cpu --out benchmarks/results/speed.json
+
+The two forms take turns, so that whatever else the machine does meets both.
 """
 
 from __future__ import annotations
@@ -57,12 +59,17 @@ def main() -> None:
         for name, model in models.items()
         for h, w in SIZES
     ]
-    run = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "device": arguments.device, "threads": torch.get_num_threads()}
+    run = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "device": arguments.device,
+        "threads": torch.get_num_threads(),
+    }
     result = {"rows": rows, "run": run | {"command": f"python {shlex.join(sys.argv)}", "versions": versions()}}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     for row in rows:
-        print("{model:24} {size:9} plain {plain_ms:8.0f} ms   fused {fused_ms:8.0f} ms   {fused_over_plain:.2f}×".format(**row))
+        times = "plain {plain_ms:8.0f} ms   fused {fused_ms:8.0f} ms   {fused_over_plain:.2f}×".format(**row)
+        print(f"{row['model']:24} {row['size']:9} {times}")
 
 
 if __name__ == "__main__":

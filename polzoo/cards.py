@@ -1,4 +1,4 @@
-"""The checkpoints at hand: folders of ``model_cards/`` and those that plugins register."""
+"""What is shipped with polzoo or registered by plugins: checkpoints and recipe files."""
 
 from __future__ import annotations
 
@@ -22,11 +22,19 @@ class Checkpoint(NamedTuple):
 
 
 def folders() -> dict[str, Path]:
-    """Name → folder of every published model: from a checkout, else from the wheel."""
+    """Name → folder of every published model."""
+    return {file.parent.name: file.parent for file in sorted(_shipped("model_cards", "_cards").glob("*/config.json"))}
+
+
+def recipes() -> dict[str, Path]:
+    """Name → file of every shipped recipe."""
+    return {file.stem: file for file in sorted(_shipped("recipes", "_recipes").glob("*.toml"))}
+
+
+def _shipped(in_checkout: str, in_wheel: str) -> Path:
+    """Where shipped files are: beside the package in a checkout, inside it in a wheel."""
     package = Path(__file__).resolve().parent
-    checkout = package.parent / "model_cards"
-    root = checkout if (package.parent / "pyproject.toml").is_file() else package / "_cards"
-    return {file.parent.name: file.parent for file in sorted(root.glob("*/config.json"))}
+    return package.parent / in_checkout if (package.parent / "pyproject.toml").is_file() else package / in_wheel
 
 
 def config(folder: Path) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -36,19 +35,11 @@ def estimate(model: StereoModel, height: int, width: int) -> Memory:
     """
     weights = sum(x.numel() * x.element_size() for x in model.state_dict().values())
     dense = model.with_operator(model.spec, Dense(Options())).eval()
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
-        fake = _fake(dense)
-        left, right = (torch.zeros(1, 3, height, width) for _ in range(2))
-        polarity = torch.ones(1)
-        with _Peak() as peak:
-            fake(left, right, polarity=polarity, iterations=2)
+    shapes = copy.deepcopy(dense).to("meta")
+    views = [torch.zeros(1, 3, height, width, device="meta") for _ in range(2)]
+    with torch.no_grad(), _Peak() as peak:
+        shapes(*views, iterations=2)
     return Memory(weights, peak.most)
-
-
-def _fake(model: StereoModel) -> StereoModel:
-    """A copy whose tensors have shapes but no values; made inside a FakeTensorMode."""
-    shared: dict[int, Any] = {id(x): torch.empty_like(x) for x in model.state_dict(keep_vars=True).values()}
-    return copy.deepcopy(model, shared)
 
 
 class _Peak(TorchDispatchMode):

@@ -103,7 +103,7 @@ class StereoModel(nn.Module):
         Raises:
             PolzooError: sizes, channels or value types that do not fit.
         """
-        pad = self._padding(left, right)
+        pad = self.padding(left, right)
         views = [
             left,
             right,
@@ -178,7 +178,7 @@ class StereoModel(nn.Module):
         left, right, top, bottom = prepared.crop
         return full[..., top : full.shape[-2] - bottom, left : full.shape[-1] - right]
 
-    def _padding(self, left: Tensor, right: Tensor) -> tuple[int, int, int, int]:
+    def padding(self, left: Tensor, right: Tensor) -> tuple[int, int, int, int]:
         """Pixels to add (left, right, top, bottom) up to the backbone's multiple, split evenly as RAFT-Stereo does."""
         for name, view in (("left", left), ("right", right)):
             if view.ndim != 4 or view.shape[1] != 3 or not view.is_floating_point():

@@ -1,6 +1,6 @@
 """What components share, for plugins as for built-ins: import from here, nothing private is needed."""
 
-from polzoo.backbones.cost_volume import AllPairs, RowPyramid, RowVolume, row_lookup
+from polzoo.backbones.cost_volume import AllPairs, OnDemand, RowPyramid, RowVolume, full_precision, row_lookup
 from polzoo.backbones.encoders import ResidualBlock, ResidualTrunk
 from polzoo.fusions.polarization import PolarizationVolume, gradient
 from polzoo.updates.cells import ConvGRU, RaftLiteCell
@@ -11,12 +11,14 @@ __all__ = [
     "AllPairs",
     "ConvGRU",
     "Everything",
+    "OnDemand",
     "PolarizationVolume",
     "RaftLiteCell",
     "ResidualBlock",
     "ResidualTrunk",
     "RowPyramid",
     "RowVolume",
+    "full_precision",
     "gradient",
     "row_lookup",
 ]

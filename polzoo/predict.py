@@ -182,7 +182,7 @@ def _warm_start(model: StereoModel, previous: Any, like: Tensor) -> Tensor | Non
     if given.shape != like.shape[-2:]:
         raise PolzooError(f"previous is {tuple(given.shape)}; wanted is a disparity (H, W), {tuple(like.shape[-2:])}")
     stride = model.backbone.host.stride
-    padded = F.pad(given[None, None], model._padding(like, like), mode="replicate")
+    padded = F.pad(given[None, None], model.padding(like, like), mode="replicate")
     known = padded.isfinite()
     share = F.avg_pool2d(known.float(), stride)
     if not share.any():

@@ -40,6 +40,7 @@ def test_nano_predicts_the_bundled_pair_better_than_a_constant():
 
     sample = Synthetic(SyntheticOptions(seed=10_000_000, length=100))[3]
     model = polzoo.load("polstereo-nano")
+    assert sample.disparity is not None
     truth = sample.disparity[0]
     found = model.predict(sample.left.transpose(1, 2, 0), sample.right.transpose(1, 2, 0), polarity=sample.polarity)
     assert np.abs(found - truth).mean() < 0.5 * np.abs(truth - np.median(truth)).mean()

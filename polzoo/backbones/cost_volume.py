@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import groupby
 
 import torch
@@ -11,6 +12,12 @@ from torch.nn import functional as F
 
 from polzoo.errors import PolzooError
 from polzoo.interfaces import Channel, Sites
+
+
+def full_precision(like: Tensor) -> AbstractContextManager[object]:
+    """Autocast off on the device of ``like``: costs are compared by their small differences."""
+    kind = like.device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
 
 
 def row_lookup(levels: int, radius: int) -> tuple[Channel, ...]:
@@ -51,7 +58,7 @@ class AllPairs(RowVolume):
         left, right = left.float(), right.float()
         if normalise:
             left, right = F.normalize(left, dim=1, eps=1e-6), F.normalize(right, dim=1, eps=1e-6)
-        with torch.autocast(left.device.type, enabled=False):
+        with full_precision(left):
             values = torch.matmul(left.permute(0, 2, 3, 1), right.permute(0, 2, 1, 3))
         super().__init__((values if normalise else values / left.shape[1] ** 0.5).unsqueeze(1))
 

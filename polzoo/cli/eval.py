@@ -13,7 +13,12 @@ import click
 @click.command("eval", short_help="Evaluate a checkpoint or a baseline on a data set.")
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True)
 @click.option(
-    "--data", "sets", required=True, multiple=True, metavar="NAME|FOLDER|CSV", help="Pairs with true disparity; repeatable."
+    "--data",
+    "sets",
+    required=True,
+    multiple=True,
+    metavar="NAME|FOLDER|CSV",
+    help="Pairs with true disparity; repeatable.",
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first so many pairs.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write eval.json into.")

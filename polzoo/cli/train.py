@@ -8,15 +8,15 @@ import click
 
 
 @click.command(name="train")
-@click.argument("recipe", type=click.Path(path_type=Path))
+@click.argument("recipe")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run. [default: runs/NAME]")
 @click.option("--resume", is_flag=True, help="Go on from the newest saved state.")
 @click.option("--stop-after", type=click.IntRange(1), help="Stop after this step; --resume goes on later.")
-def command(recipe: Path, out: Path | None, resume: bool, stop_after: int | None) -> None:
-    """Train the model of RECIPE (a TOML file) and write its checkpoint folder."""
-    from polzoo.recipes.config import read
+def command(recipe: str, out: Path | None, resume: bool, stop_after: int | None) -> None:
+    """Train the model of RECIPE, a TOML file or the name of a shipped one, and write its checkpoint folder."""
+    from polzoo.recipes.config import find, read
     from polzoo.recipes.engine import train
 
-    config = read(recipe)
+    config = read(find(recipe))
     written = train(config, out or Path("runs") / config.name, resume=resume, stop_after=stop_after)
     click.echo(written)

@@ -25,7 +25,9 @@ def render(folder: Path) -> str:
         evaluations = json.loads((folder / EVAL).read_text(encoding="utf-8"))["evaluations"]
     except (OSError, ValueError, KeyError) as error:
         raise PolzooError(f"{folder / EVAL} is no evaluation that can be read: {error}") from None
-    return "\n".join([*_head(folder.name, config), *_made(config), *_use(folder.name, config), MARK, "", *_figures(evaluations)])
+    return "\n".join(
+        [*_head(folder.name, config), *_made(config), *_use(folder.name, config), MARK, "", *_figures(evaluations)]
+    )
 
 
 def _head(name: str, config: Config) -> Iterator[str]:
@@ -38,7 +40,8 @@ def _made(config: Config) -> Iterator[str]:
     yield from ("| | |", "|---|---|", f"| model | `{config.spec()}` |")
     yield f"| iterations | {s.iterations} (trained with {s.schedule_steps}) |"
     yield f"| input | rectified RGB pair, analysers {s.input.analysers} unless a call says otherwise |"
-    yield f"| trained | recipe `{p.recipe}`, {p.steps:,} steps on `{p.data}`, seed {p.seed} |" if p.steps else "| trained | – |"
+    trained = f"recipe `{p.recipe}`, {p.steps:,} steps on `{p.data}`, seed {p.seed}" if p.steps else "–"
+    yield f"| trained | {trained} |"
     yield f"| weights | {config.dtype} on disk, licence {config.licence} |"
     if p.note:
         yield f"| note | {p.note} |"
@@ -48,15 +51,19 @@ def _made(config: Config) -> Iterator[str]:
 def _use(name: str, config: Config) -> Iterator[str]:
     yield from ("```python", "import polzoo", "", f'model = polzoo.load("{name}")')
     yield from ('disparity = model.predict("left.png", "right.png")  # (H, W) float32, pixels', "```", "")
-    yield "It has only ever seen synthetic scenes. On real pairs, and beyond the disparities of its training scenes, read the"
-    yield from ("figures below before you rely on it.", "")
+    yield (
+        "It has only ever seen synthetic scenes. On real pairs, and beyond the disparities of its training scenes,"
+        " read\nthe figures below before you rely on it."
+    )
+    yield ""
 
 
 def _figures(evaluations: list[Mapping[str, Any]]) -> Iterator[str]:
     for result in evaluations:
         methods = result["methods"]
         columns = [f"{_short(m['name'])} {label}" for m in methods for label in SHOWN]
-        yield from (f"### `{result['data']['spec']}`", "", f"{result['data']['pairs']} pairs, averages over pixels; EPE in px, bad-3 in %.", "")
+        yield from (f"### `{result['data']['spec']}`", "")
+        yield from (f"{result['data']['pairs']} pairs, averages over pixels; EPE in px, bad-3 in %.", "")
         yield from _rows("region", columns, {name: _region(methods, name) for name in result["regions"]})
         if result["data"]["pairs"] <= 10:
             names = result["data"]["names"]

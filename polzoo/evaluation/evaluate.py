@@ -100,11 +100,11 @@ def evaluate(
         progress: wraps the iteration over the pairs (their iterable and number), to show how far it is.
 
     Returns:
-        ``data`` (with the pairs' names), ``metrics``, ``regions`` (of how many ``pairs`` each has pixels, in how many it is ``empty`` or
-        ``unknown``), ``methods`` (per region and metric the average over ``pixels`` and over ``pairs``, None where
-        nothing was counted: a pair without pixels in a region is left out, never 0; ``each`` pair's own figures over all
-        its known pixels) and ``run``. Everything but
-        ``run`` and ``median_ms`` is the same whenever the same is evaluated.
+        ``data`` (with the pairs' names), ``metrics``, ``regions`` (of how many ``pairs`` each has pixels, in how many
+        it is ``empty`` or ``unknown``), ``methods`` (per region and metric the average over ``pixels`` and over
+        ``pairs``, None where nothing was counted: a pair without pixels in a region is left out, never 0; ``each``
+        pair's own figures over all its known pixels) and ``run``. Everything but ``run`` and ``median_ms`` is the same
+        whenever the same is evaluated.
 
     Raises:
         PolzooError: an unknown method or metric, or a pair without true disparity.

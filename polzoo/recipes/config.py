@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from polzoo.errors import PolzooError, nearest
+from polzoo import cards
+from polzoo.errors import PolzooError, nearest, unknown
 
 
 class TrainingConfig(BaseModel):
@@ -32,6 +33,16 @@ class TrainingConfig(BaseModel):
     log_every: int = Field(default=20, ge=1, description="steps")
     save_every: int = Field(default=200, ge=1, description="steps between resumable states")
     options: dict[str, Any] = Field(default_factory=dict, description="options of the recipe")
+
+
+def find(name: str) -> Path:
+    """The file of a recipe: a path, or the bare name of a shipped one. Raises PolzooError with the nearest match."""
+    path, shipped = Path(name), cards.recipes()
+    if path.suffix == ".toml" or len(path.parts) > 1:
+        return path
+    if name not in shipped:
+        raise unknown("recipe", name, shipped)
+    return shipped[name]
 
 
 def read(path: Path) -> TrainingConfig:

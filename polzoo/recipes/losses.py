@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from polzoo.parts import full_precision
+
 
 def sequence_loss(sequence: Sequence[Tensor], truth: Tensor, weight: Tensor, gamma: float = 0.9) -> Tensor:
     """Σ_i γ^(n−1−i) · Σ(w·|D_i − D*|) / Σw.
@@ -62,7 +64,7 @@ def matching_loss(left: Tensor, right: Tensor, truth: Tensor, visible: Tensor, t
     use = (smooth & (F.avg_pool2d(visible, stride) == 1))[:, 0]
     target = torch.arange(left.shape[-1], device=truth.device) - F.avg_pool2d(truth, stride)[:, 0] / stride
     left, right = (F.normalize(x.float(), dim=1).permute(0, 2, 3, 1) for x in (left, right))
-    with torch.autocast(left.device.type, enabled=False):
+    with full_precision(left):
         log_p = (left @ right.mT / temperature).log_softmax(-1)
     floor = target.floor()
     near, far = ((floor + i).clamp(0, left.shape[2] - 1).long().unsqueeze(-1) for i in (0, 1))

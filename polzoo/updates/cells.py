@@ -107,7 +107,7 @@ class RaftCell(Cell):
         self.schedule = (*(order[:n] for n in rounds), order)
 
     def prepare(self, context: tuple[Tensor, ...]) -> tuple[Gates, ...]:
-        return tuple(c.chunk(3, 1) for c in context)
+        return tuple((z, r, q) for z, r, q in (c.chunk(3, 1) for c in context))
 
     def motion(self, cost: Any, disparity: Tensor, at: Sites) -> Any:
         near = at.grow(1)

@@ -209,7 +209,10 @@ def test_each_pair_has_its_own_figures() -> None:
     (method,) = result["methods"]
     each, over = method["each"]["epe"], method["regions"]["all"]["epe"]
     assert sum(each) / 2 == pytest.approx(over["pairs"])
-    alone = [evaluate(["constant"], [p])["methods"][0]["regions"]["all"]["epe"]["pixels"] for p in (pair(12, 10, True), pair(14, 20))]
+    alone = [
+        evaluate(["constant"], [p])["methods"][0]["regions"]["all"]["epe"]["pixels"]
+        for p in (pair(12, 10, True), pair(14, 20))
+    ]
     assert each == alone
 
 

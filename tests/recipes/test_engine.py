@@ -185,6 +185,13 @@ def test_a_missing_recipe_is_named(tmp_path):
         config.read(tmp_path / "nowhere.toml")
 
 
+def test_a_recipe_is_found_by_path_or_by_the_name_of_a_shipped_one():
+    assert config.read(config.find("polstereo-nano")).name == "polstereo-nano"
+    assert config.find("some/where.toml") == Path("some/where.toml")
+    with pytest.raises(PolzooError, match="did you mean 'polstereo-nano'"):
+        config.find("polstereo-nanno")
+
+
 def test_write_and_read_agree(recipe, tmp_path):
     (tmp_path / "again.toml").write_text(config.write(recipe))
     assert config.read(tmp_path / "again.toml") == recipe
