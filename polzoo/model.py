@@ -192,4 +192,7 @@ class StereoModel(nn.Module):
 
     def _polarity(self, polarity: Tensor | float | None, like: Tensor) -> Tensor:
         value = POLARITY[self.settings.input.analysers] if polarity is None else polarity
-        return torch.as_tensor(value, dtype=torch.float32, device=like.device).reshape(-1).expand(like.shape[0])
+        value = torch.as_tensor(value, dtype=torch.float32, device=like.device).reshape(-1)
+        if len(value) not in (1, len(like)):
+            raise PolzooError(f"polarity has {len(value)} values for a batch of {len(like)}")
+        return value.expand(len(like))

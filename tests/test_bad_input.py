@@ -1,0 +1,564 @@
+"""Whatever is wrong with what polzoo is given: one clear line, exit code 2, no traceback, and not a byte changed.
+
+A :class:`Case` is one kind of bad input. ``test_bad_input`` runs each through the command line and, where there is
+one, the same through the API, in a copy of the session's ``kitchen``: a folder of good and bad files.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import pickle
+import resource
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import polzoo
+from polzoo import checkpoint, registry
+from polzoo.cli.app import main
+from polzoo.convert import from_official, read_pth
+from polzoo.data.formats import write_disparity, write_image
+from polzoo.errors import PolzooError
+from polzoo.evaluation.evaluate import evaluate, open_data
+from polzoo.recipes.config import read
+from polzoo.recipes.engine import train
+
+TINY = (
+    "raft-lite(hidden_dim=8,context_dim=8,feature_dim=8,width=4,corr_levels=2,corr_radius=2)"
+    "+v2c(pol_levels=2,pol_radius=2,hidden=8,gate_hidden=4)"
+)
+SIZE = 40, 72
+
+
+@dataclass(frozen=True)
+class Case:
+    """One kind of bad input.
+
+    ``token`` and ``hint`` must be in the error: what was wrong, and what is allowed or nearest. ``api`` is the same
+    through Python, given a tiny model. ``fault`` is what the disk does meanwhile.
+    """
+
+    id: str
+    command: str
+    token: str
+    hint: str = ""
+    api: Callable[[Any], object] | None = None
+    fault: str = ""
+
+
+# ------------------------------------------------------------------------------------------------- kinds of bad input
+
+
+def spec(id: str, text: str, token: str, hint: str = "") -> Case:
+    return Case(id, f"build {shlex.quote(text)} --save out", token, hint, lambda _: polzoo.build(text))
+
+
+# What a model is made of is typed by hand: every typing error must name the word and the nearest one that exists.
+SPECS = [
+    spec("unknown part", "raft-lite+v2d", "'v2d'", "did you mean 'v2c'?"),
+    spec("unknown backbone", "raft-lit", "'raft-lit'", "did you mean 'raft-lite'?"),
+    spec("unknown option", "raft-lite+v2c(pol_radus=2)", "'pol_radus'", "did you mean 'pol_radius'?"),
+    spec("unknown kind", "fusoin=v2c+raft-lite", "'fusoin'", "did you mean 'fusion'?"),
+    spec("option of the wrong type", 'raft-lite(width="wide")', 'width="wide"', "int"),
+    spec("option out of range", "raft-lite+v2c(pol_radius=-1)", "pol_radius=-1", "int, 1 to"),
+    spec("option not in its list", 'raft-lite+v2c(schedule="linear")', 'schedule="linear"', "literal"),
+    spec("option twice", "raft-lite(width=4,width=8)", "'width'", "give it once"),
+    spec("option without quotes", "raft-lite+v2c(schedule=literal)", "'literal'", 'a string needs quotes: "literal"'),
+    spec("two backbones", "raft+raft-lite", "'raft' and 'raft-lite'", "one backbone"),
+    spec("no backbone", "v2c+dense", "backbone", "Allowed: raft, raft-lite"),
+    spec("unbalanced", "raft-lite(width=4", "')'", "unbalanced"),
+    spec("part missing", "raft-lite++v2c", "'++'", "single '+'"),
+    spec("empty", "", "empty spec", "'raft-lite'"),
+    spec("hostile nesting", "raft-lite(width=" + "[" * 999, "nested", "16 deep"),
+]
+
+
+def sees(words: str) -> Callable[[Any], object]:
+    """The same command is an unknown word to the API, too."""
+    return lambda _: polzoo.registry.registry().get(*words.split())
+
+
+# Names of everything else that a person types.
+NAMES = [
+    Case("unknown command", "predct left.png right.png", "'predct'", "did you mean 'predict'?"),
+    Case("unknown flag", "predict left.png right.png --modle x", "--modle", "--model"),
+    Case("missing argument", "predict left.png", "RIGHT", "polzoo predict --help"),
+    Case("unknown component", "info fusion=v2d", "'v2d'", "did you mean 'v2c'?", sees("fusion v2d")),
+    Case("unknown kind of component", "list fusoin v2c", "'fusoin'", "'fusion'", sees("fusoin v2c")),
+    Case("unknown baseline", "eval sgmb --data data.csv", "'sgmb'", "did you mean 'sgbm'?", sees("baseline sgmb")),
+    Case(
+        "unknown metric",
+        "eval sgbm --data data.csv --metric epee",
+        "'epee'",
+        "did you mean 'epe'?",
+        lambda _: evaluate(["sgbm"], open_data("data.csv")[0], metrics=["epee"]),
+    ),
+    Case(
+        "unknown family",
+        "convert evil.pth --family raft-sterio --out out",
+        "'raft-sterio'",
+        "'raft-stereo'",
+        lambda _: from_official({}, "raft-sterio"),
+    ),
+    Case("spec in place of a checkpoint", "eval raft-lite --data data.csv", "'raft-lite'", "untrained"),
+    Case(
+        "argument without a value", "convert plain.pth --arg n_gru_layers --out out", "'n_gru_layers'", "KEY=VALUE"
+    ),
+]
+
+
+def option(id: str, text: str, token: str, hint: str, **call: Any) -> Case:
+    """``predict`` with one more option, and ``model.predict`` with the same."""
+    api = (lambda model: model.predict("left.png", "right.png", **call)) if call else None
+    return Case(id, f"predict left.png right.png --model dir:ck {text}", token, hint, api)
+
+
+OPTIONS = [
+    option("negative iterations", "--iterations -3", "-3", "1<=x<=1000"),
+    option("no iterations", "--iterations 0", "0", "1", iterations=0),
+    option("iterations in words", "--iterations many", "many", "integer", iterations="many"),
+    option("polarity misspelt", "--polarity paralel", "'paralel'", "'parallel-crossed'", polarity="paralel"),
+    option("polarity out of range", "--polarity 2", "not 2", "+1 (parallel-crossed)", polarity=2),
+    option("unknown device", "--device tpu9", "'tpu9'", "device"),
+    option("output is a file", "--out left.png", "left.png", "is a file, not a folder"),
+    option("output below a file", "--out left.png/deeper", "left.png", "is a file, not a folder"),
+    option("output name too long", f"--out {'x' * 300}", "xxx", "File name too long"),
+    Case("demo into a file", "demo --model dir:ck --out left.png", "left.png", "is a file, not a folder"),
+    Case("figures into a file", "eval sgbm --data data.csv --out left.png", "left.png", "a file"),
+    Case("figures below a file", "eval sgbm --data data.csv --out left.png/a", "left.png", "a file"),
+    Case("run into a file", "train tiny.toml --out left.png", "left.png", "a file"),
+    Case(
+        "negative iterations in an evaluation",
+        "eval dir:ck --data data.csv --iterations -1",
+        "-1",
+        "1<=x<=1000",
+        lambda _: evaluate(["dir:ck"], open_data("data.csv")[0], iterations=-1),
+    ),
+    Case("weights into a file", f"build '{TINY}' --save left.png", "left.png", "is a file", lambda m: save(m, "left.png")),
+    Case("weights over a folder", f"build '{TINY}' --save data", "'left'", "not replaced", lambda m: save(m, "data")),
+]
+
+
+def save(model: Any, folder: str) -> Path:
+    return checkpoint.save(model, folder)
+
+
+def view(id: str, file: str, token: str, hint: str = "") -> Case:
+    """A bad left view; the right one is good."""
+    command = f"predict {file} right.png --model dir:ck --out out"
+    return Case(id, command, token, hint, lambda model: model.predict(file, "right.png"))
+
+
+# OpenCV fills what a cut PNG or JPEG lacks with grey and says nothing, so every cut is looked for.
+CUTS = {".png": [4, 20, 40, 0.3, 0.7, -12, -1], ".jpg": [2, 100, 0.4, 0.9, -2]}
+
+VIEWS = [
+    view("missing file", "lef.png", "lef.png", "did you mean 'left.png'?"),
+    view("missing folder", "nowhere/left.png", "nowhere/left.png", "no folder nowhere"),
+    view("folder in place of a view", "data", "data", "is a folder"),
+    view("not an image", "tiny.toml", "tiny.toml", "not an image"),
+    view("empty file", "empty.png", "empty.png", "is empty"),
+    view("one channel", "grey.png", "grey.png", "1 channel (grey); a view must be RGB"),
+    view("alpha channel", "alpha.png", "alpha.png", "4 channels (RGB, alpha)"),
+    view("floating-point pixels", "truth.pfm", "truth.pfm", "RGB"),
+    view("sizes that differ", "small.png", "36×20", "right is 72×40"),
+    view("damaged PNG", "flipped.png", "flipped.png", "damaged"),
+    view("a bomb", "bomb.png", "bomb.png", "67,108,864"),
+    Case(
+        "one pixel",
+        "predict one.png one.png --model dir:ck --out out",
+        "1×1",
+        "8 or more",
+        lambda model: model.predict("one.png", "one.png"),
+    ),
+    *(view(f"cut at {at} of {suffix}", f"cut{at}{suffix}", f"cut{at}{suffix}") for suffix in CUTS for at in CUTS[suffix]),
+]
+
+
+def array(id: str, make: Callable[[], Any], token: str, hint: str) -> Case:
+    """A bad right view as an array, which only the API can be given."""
+    return Case(id, "", token, hint, lambda model: model.predict("left.png", make()))
+
+
+ARRAYS = [
+    array("NaN in an array", lambda: np.full((*SIZE, 3), np.nan), "NaN", "right"),
+    array("infinity in an array", lambda: np.full((*SIZE, 3), np.inf), "infinite", "right"),
+    array("float array beyond 1", lambda: np.full((*SIZE, 3), 200.0), "200", "divide it by 255"),
+    array("channels first", lambda: np.zeros((3, *SIZE), np.uint8), "(3, 40, 72)", "transpose"),
+    array("integers of 32 bit", lambda: np.zeros((*SIZE, 3), np.int32), "int32", "uint8, uint16"),
+    array("no picture at all", lambda: None, "NoneType", "a path, a PIL image, an array"),
+    array("array of another size", lambda: np.zeros((9, 9, 3), np.uint8), "9×9", "72×40"),
+]
+
+
+def weights(id: str, name: str, token: str, hint: str) -> Case:
+    """A checkpoint that must not be used."""
+    command = f"predict left.png right.png --model {name} --out out"
+    return Case(id, command, token, hint, lambda _: polzoo.load(name))
+
+
+# A checkpoint comes from strangers and over bad lines: it is exactly what was written or it is refused, never executed.
+CHECKPOINTS = [
+    weights("unknown model", "polstereo-nan", "'polstereo-nan'", "Allowed:"),
+    weights("bare name of a folder", "ck", "'ck'", "dir:ck"),
+    weights("no such folder", "dir:kc", "'kc'", "no folder"),
+    weights("checkpoint is a file", "dir:left.png", "'left.png'", "is a file"),
+    weights("missing config.json", "dir:ck-noconfig", "ck-noconfig", "no config.json"),
+    weights("config not JSON", "dir:ck-nojson", "ck-nojson/config.json", "JSON"),
+    weights("unknown config version", "dir:ck-future", "format 99", "reads up to 1"),
+    weights("edited config", "dir:ck-edited", "ck-edited/config.json", "seal"),
+    weights("truncated weights", "dir:ck-cut", "ck-cut/model.safetensors", "sha256"),
+    weights("bit-flipped weights", "dir:ck-flipped", "ck-flipped/model.safetensors", "sha256"),
+    weights("missing weights", "dir:ck-noweights", "ck-noweights", "model.safetensors"),
+    weights("pickle in place of weights", "dir:ck-pickle", "ck-pickle/model.safetensors", "pickle, which is never"),
+    weights("zip in place of weights", "dir:ck-zip", "ck-zip/model.safetensors", "never executed"),
+    Case("verify nothing", "verify", "verify", "--all"),
+    Case("verify an unknown name", "verify dir:kc", "'kc'", "no folder", lambda _: checkpoint.verify("dir:kc")),
+    Case("convert a pickle", "convert evil.pth --out out", "evil.pth", "can run code", lambda _: read_pth("evil.pth")),
+    Case("convert a picture", "convert left.png --out out", "left.png", "damaged", lambda _: read_pth("left.png")),
+    Case("convert nothing", "convert no.pth --out out", "no.pth", "not a file", lambda _: read_pth("no.pth")),
+    Case(
+        "convert other weights",
+        "convert plain.pth --out out",
+        "update_block.encoder.convc1.weight",
+        "no raft-stereo",
+        lambda _: from_official(read_pth("plain.pth")),
+    ),
+]
+
+
+def training(id: str, file: str, token: str, hint: str = "", *, options: str = "", **call: Any) -> Case:
+    """A recipe that must not start."""
+    api = lambda _: train(read(Path(f"{file}.toml")), Path("run"), **call)  # noqa: E731
+    return Case(id, f"train {file}.toml --out run {options}", token, hint, api)
+
+
+# A run takes hours: what is wrong must show before the first step, and leave no folder that looks like a run.
+RECIPES = {
+    "badkey": ("steps", "stepz = 3\n#", "stepz", "did you mean 'steps'?"),
+    "badtype": ("steps", "steps = 'some' #", "steps", "integer"),
+    "badrange": ("iterations", "iterations = -1 #", "iterations", "greater than or equal to 1"),
+    "badname": ("name", "name = '../up' #", "name", "pattern"),
+    "badprecision": ("workers", "precision = 'int4'\nworkers", "precision", "'bf16'"),
+    "badmodel": ("model", "model = 'raft-lte' #", "'raft-lte'", "did you mean 'raft-lite'?"),
+    "badrecipe": ("model", "recipe = 'supervise'\nmodel", "'supervise'", "did you mean 'supervised'?"),
+    "baddata": ("data", "data = 'synthetc' #", "'synthetc'", "did you mean 'synthetic'?"),
+    "badoption": ("options", "options = { lrr = 1 } #", "'lrr'", "did you mean 'lr'?"),
+    "badrate": ("options", "options = { lr = -1 } #", "lr=-1", "number, above 0"),
+    "untrue": ("data", "data = \"folder(path='untrue.csv')\" #", "left.png", "no true disparity"),
+    "untrue-worker": ("data", "workers = 1\ndata = \"folder(path='untrue.csv')\"#", "left.png", "no true disparity"),
+    "gone": ("data", "data = \"folder(path='gone.csv')\" #", "lef.png", "did you mean 'left.png'?"),
+}
+TRAININGS = [
+    training("missing recipe", "tinny", "tinny.toml", "did you mean 'tiny.toml'?"),
+    Case("folder in place of a recipe", "train data --out run", "data", "is a folder", lambda _: read(Path("data"))),
+    Case("picture in place of a recipe", "train left.png --out run", "left.png", "TOML", lambda _: read(Path("left.png"))),
+    *(training(f"recipe {name}", name, token, hint) for name, (_, _, token, hint) in RECIPES.items()),
+    Case("stop before the start", "train tiny.toml --out run --stop-after 0", "0", "x>=1"),
+    Case(
+        "run that is there already",
+        "train tiny.toml --out started",
+        "started",
+        "--resume",
+        lambda _: train(read(Path("tiny.toml")), Path("started")),
+    ),
+    Case(
+        "resumed with another recipe",
+        "train other.toml --out started --resume",
+        "seed was 0 and is now 7",
+        "started",
+        lambda _: train(read(Path("other.toml")), Path("started"), resume=True),
+    ),
+    Case(
+        "resumed from a damaged state",
+        "train tiny.toml --out damaged --resume",
+        "damaged/state/step-0000001",
+        "cannot be read",
+        lambda _: train(read(Path("tiny.toml")), Path("damaged"), resume=True),
+    ),
+]
+
+
+def data(id: str, path: str, token: str, hint: str = "") -> Case:
+    """Pairs that cannot be evaluated on."""
+    command = f"eval sgbm --data {shlex.quote(path)} --out out"
+    return Case(id, command, token, hint, lambda _: evaluate(["sgbm"], open_data(path)[0]))
+
+
+# A data set is somebody's folder or spreadsheet: the row and the file are named.
+CSVS = {
+    "gone": ("left,right", "lef.png,right.png", "lef.png", "did you mean 'left.png'?"),
+    "nocolumn": ("left,disparity", "left.png,truth.pfm", "right", "must be there"),
+    "badcolumn": ("left,right,disparty", "left.png,right.png,truth.pfm", "'disparty'", "did you mean 'disparity'?"),
+    "cells": ("left,right", "left.png,right.png,truth.pfm", "row 2 has 3 cells", "the header 2"),
+    "differ": ("left,right,disparity", "small.png,right.png,truth.pfm", "72×40", "small.png (left) is 36×20"),
+    "scale": ("left,right,disparity,scale", "left.png,right.png,truth.pfm,0", "'0'", "other than 0"),
+    "polarity": ("left,right,polarity", "left.png,right.png,paralel", "'paralel'", "'parallel-crossed'"),
+    "untrue": ("left,right", "left.png,right.png", "left.png", "no true disparity"),
+    "none": ("left,right", "", "none.csv", "no pair"),
+    "broken": ("left,right", "cut0.3.png,right.png", "cut0.3.png", "row 2"),
+    "nofloat": ("left,right,disparity", "left.png,right.png,nan.npy", "nan.npy", "no valid disparity"),
+    "pickled": ("left,right,disparity", "left.png,right.png,evil.npy", "evil.npy", "numbers"),
+}
+DATA = [
+    data("unknown data set", "synthetc(seed=1)", "'synthetc'", "did you mean 'synthetic'?"),
+    data("option of a data set", "synthetic(seeds=1)", "'seeds'", "did you mean 'seed'?"),
+    data("missing data folder", "./nowhere", "nowhere", "no such file"),
+    data("missing CSV", "dat.csv", "dat.csv", "did you mean 'data.csv'?"),
+    data("folder without pairs", "ck", "left/", "wanted are left/, right/"),
+    data("picture in place of pairs", "./left.png", "left.png", "neither a folder nor a CSV"),
+    data("name too long", f"./{'x' * 300}", "xxx", "File name too long"),
+    *(data(f"CSV {name}", f"{name}.csv", token, hint) for name, (_, _, token, hint) in CSVS.items()),
+]
+
+# root may write anywhere, so the system's refusals are simulated, each where it strikes; "cut" is a limit of the kernel
+# under which files really end in the middle. What was there before (old pictures, an old checkpoint) must survive.
+FAULTS = {
+    "full": "No space left on device",
+    "cut": "File too large",
+    "denied": "Permission denied",
+    "readonly": "Read-only file system",
+}
+WRITERS = {
+    "predict": ("predict left.png right.png --model dir:ck --out {}", "left-disparity"),
+    "demo": ("demo --model dir:ck --out {}", "demo.png"),
+    "build": (f"build '{TINY}' --save {{}}", ""),
+    "train": ("train tiny.toml --out {}", ""),
+    "eval": ("eval sgbm --data data.csv --out {}", "eval.json"),
+}
+OLD = {"predict": "pictures", "build": "ck", "eval": "figures"}
+DISKS = [
+    Case(f"disk {fault}: {name} into {out}", command.format(out), f"{out}/{file}".rstrip("/"), FAULTS[fault], fault=fault)
+    for fault in FAULTS
+    for name, (command, file) in WRITERS.items()
+    for out in ("new/deep", *([OLD[name]] if name in OLD else []))
+    if fault != "cut" or name not in ("demo", "eval") or out == "new/deep"
+] + [
+    Case(
+        f"disk {fault}: checkpoint.save",
+        "",
+        "ck",
+        FAULTS[fault],
+        lambda model: checkpoint.save(model, "ck"),
+        fault,
+    )
+    for fault in FAULTS
+]
+
+CASES = [*SPECS, *NAMES, *OPTIONS, *VIEWS, *ARRAYS, *CHECKPOINTS, *TRAININGS, *DATA, *DISKS]
+
+
+# -------------------------------------------------------------------------------------------------------- the kitchen
+
+
+class Evil:
+    """A pickle that makes a folder when it is read, which the comparison of trees would show."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ("executed",)
+
+
+TRAINING = f"""
+name = "tiny"
+model = "{TINY}"
+data = "synthetic(seed=3, length=4, height=32, width=64, max_disparity=12)"
+iterations = 1
+steps = 2
+batch_size = 1
+seed = 0
+workers = 0
+save_every = 1
+options = {{ lr = 1e-3 }}
+"""
+
+
+@pytest.fixture(scope="session")
+def model() -> Any:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return polzoo.build(TINY).eval()
+
+
+@pytest.fixture(scope="session")
+def kitchen(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Everything that a case may be given, good and bad."""
+    root = tmp_path_factory.mktemp("kitchen")
+    _views(root)
+    _checkpoints(root, model)
+    for name, (header, row, *_) in CSVS.items():
+        (root / f"{name}.csv").write_text(f"{header}\n{row}\n")
+    (root / "data.csv").write_text("left,right,disparity\nleft.png,right.png,truth.pfm\n")
+    (root / "data" / "left").mkdir(parents=True)
+    for name, (key, instead, *_) in RECIPES.items():
+        (root / f"{name}.toml").write_text(TRAINING.replace(f"\n{key} =", f"\n{instead} ="))
+    (root / "tiny.toml").write_text(TRAINING)
+    (root / "other.toml").write_text(TRAINING.replace("seed = 0", "seed = 7"))
+    for name, size in {"started": None, "damaged": 50}.items():
+        train(read(root / "tiny.toml"), root / name, stop_after=1)
+        os.truncate(root / name / "state" / "step-0000001" / "model.safetensors", size) if size else None
+    for file in ("pictures/left-disparity.png", "pictures/left-disparity.npy", "figures/eval.json"):
+        (root / file).parent.mkdir(exist_ok=True)
+        (root / file).write_text("old, and worth keeping")
+    return root
+
+
+def _views(root: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (*SIZE, 4), dtype=np.uint8)
+    for name, pixels in {
+        "left.png": noise[..., :3],
+        "right.png": np.roll(noise[..., :3], -3, axis=1),
+        "small.png": noise[:20, :36, :3],
+        "one.png": noise[:1, :1, :3],
+        "grey.png": noise[..., 0],
+        "alpha.png": noise,
+        "whole.jpg": noise[..., :3],
+    }.items():
+        assert cv2.imwrite(str(root / name), pixels)
+    write_disparity(root / "truth.pfm", np.full(SIZE, 3, np.float32))
+    np.save(root / "nan.npy", np.full(SIZE, np.nan, np.float32))
+    np.save(root / "evil.npy", np.array([[Evil()]], dtype=object), allow_pickle=True)
+    (root / "empty.png").touch()
+    whole = {".png": (root / "left.png").read_bytes(), ".jpg": (root / "whole.jpg").read_bytes()}
+    for suffix, cuts in CUTS.items():
+        for at in cuts:
+            kept = int(at * len(whole[suffix])) if isinstance(at, float) else at
+            (root / f"cut{at}{suffix}").write_bytes(whole[suffix][:kept])
+    png = bytearray(whole[".png"])
+    png[len(png) // 2] ^= 1
+    (root / "flipped.png").write_bytes(png)
+    (root / "bomb.png").write_bytes(whole[".png"][:16] + b"\x00\x01\x00\x00" * 2 + whole[".png"][24:])
+
+
+def _checkpoints(root: Path, model: Any) -> None:
+    good = checkpoint.save(model, root / "ck", summary="a tiny one")
+
+    def spoilt(name: str, file: str, spoil: Callable[[bytes], bytes | None]) -> None:
+        target = shutil.copytree(good, root / f"ck-{name}") / file
+        changed = spoil(target.read_bytes())
+        target.unlink() if changed is None else target.write_bytes(changed)
+
+    evil = pickle.dumps(Evil())
+    spoilt("noconfig", "config.json", lambda _: None)
+    spoilt("nojson", "config.json", lambda old: old[:-20])
+    spoilt("future", "config.json", lambda old: old.replace(b'"format": 1', b'"format": 99'))
+    spoilt("edited", "config.json", lambda old: old.replace(b'"iterations": 12', b'"iterations": 13'))
+    spoilt("cut", "model.safetensors", lambda old: old[:-100])
+    spoilt("flipped", "model.safetensors", lambda old: old[:-9] + bytes([old[-9] ^ 1]) + old[-8:])
+    spoilt("noweights", "model.safetensors", lambda _: None)
+    spoilt("pickle", "model.safetensors", lambda _: evil)
+    torch.save({"weight": torch.zeros(3)}, root / "plain.pth")
+    spoilt("zip", "model.safetensors", lambda _: (root / "plain.pth").read_bytes())
+    (root / "evil.pth").write_bytes(evil)
+
+
+def tree(root: Path) -> dict[str, str]:
+    """Every name below a folder, with the hash of what is in it."""
+    return {
+        str(path.relative_to(root)): "folder" if path.is_dir() else hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in root.rglob("*")
+    }
+
+
+@contextmanager
+def disk(fault: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The disk refuses: ``full`` when it is flushed, ``cut`` in the middle of a file, ``denied`` at the first thing
+    that is made, ``readonly`` at the rename."""
+
+    def refuse(code: int) -> Callable[..., Any]:
+        def call(*_: Any, **__: Any) -> Any:
+            raise OSError(code, os.strerror(code))
+
+        return call
+
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with monkeypatch.context() as patch:
+        if fault == "full":
+            patch.setattr(os, "fsync", refuse(errno.ENOSPC))
+        elif fault == "readonly":
+            patch.setattr(os, "rename", refuse(errno.EROFS))
+            patch.setattr(os, "replace", refuse(errno.EROFS))
+        elif fault == "denied":
+            patch.setattr(os, "mkdir", refuse(errno.EACCES))
+            patch.setattr(tempfile, "mkstemp", refuse(errno.EACCES))
+        elif fault == "cut":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+
+
+# ---------------------------------------------------------------------------------------------------------- the tests
+
+
+def check_line(text: str, case: Case) -> None:
+    assert text.count("\n") == 1 and text.startswith("polzoo: error: "), text
+    assert case.token in text and case.hint in text, text
+    assert "Traceback" not in text
+
+
+@pytest.fixture
+def folder(kitchen: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the kitchen as the working folder."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.chdir(shutil.copytree(kitchen, tmp_path / "kitchen"))
+    return Path.cwd()
+
+
+def test_there_are_enough_kinds() -> None:
+    assert len({case.id for case in CASES}) == len(CASES) >= 40
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_bad_input(
+    case: Case, model: Any, folder: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tree(folder)
+    if case.command:
+        with disk(case.fault, monkeypatch):
+            code = main(shlex.split(case.command))
+        out, err = capfd.readouterr()
+        assert code == 2, err
+        check_line(err, case)
+        assert "Traceback" not in out
+    if case.api is not None:
+        with disk(case.fault, monkeypatch), pytest.raises(PolzooError) as caught:
+            case.api(model)
+        # the command line may be stopped by its own parser before the API's check, so the words may differ, but ...
+        said = str(caught.value)
+        assert "\n" not in said and "Traceback" not in said
+        assert case.token in said and (case.hint in said or case.hint not in err if case.command else True), said
+    assert tree(folder) == before
+
+
+FROM_OUTSIDE = ["unknown part", "unknown kind of component", "cut at 0.7 of .png", "pickle in place of weights"]
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.id in FROM_OUTSIDE], ids=lambda case: case.id)
+def test_bad_input_from_outside(case: Case, folder: Path) -> None:
+    """The same in a process of its own, as a person sees it."""
+    before = tree(folder)
+    done = subprocess.run(
+        [sys.executable, "-m", "polzoo", *shlex.split(case.command)],
+        env={**os.environ, "PYTHONPATH": str(Path(polzoo.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    check_line(done.stderr, case)
+    assert tree(folder) == before
