@@ -1,7 +1,8 @@
-"""A folder that appears whole or not at all."""
+"""Writing whole or not at all: folders that appear at once, and no trace of what failed."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -13,6 +14,26 @@ from polzoo.errors import PolzooError
 
 
 @contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Make the folder that ``target`` is to lie in and let the block write; a failure takes new folders away again.
+
+    Raises PolzooError when the disk is full or may not be written.
+    """
+    try:
+        new = [parent for parent in target.parents if not parent.exists()]
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            yield
+        except BaseException:
+            with contextlib.suppress(OSError):  # the innermost first; one that others wrote into stays
+                for parent in new:
+                    parent.rmdir()
+            raise
+    except OSError as e:
+        raise PolzooError(f"cannot write {target}: {e.strerror or e}") from e
+
+
+@contextmanager
 def folder(target: Path) -> Iterator[Path]:
     """Write into the folder that is yielded; on leaving it becomes ``target``, replacing what was there.
 
@@ -20,17 +41,13 @@ def folder(target: Path) -> Iterator[Path]:
     ``target`` as it was and nothing beside it. Raises PolzooError when the disk is full or may not be written.
     """
     target = Path(target).absolute()
-    work: Path | None = None
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+    with writing(target):
         work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        yield work
-        _flush(work)
-        _swap(work, target)
-    except OSError as e:
-        raise PolzooError(f"cannot write {target}: {e.strerror or e}") from e
-    finally:
-        if work is not None:
+        try:
+            yield work
+            _flush(work)
+            _swap(work, target)
+        finally:
             shutil.rmtree(work, ignore_errors=True)
 
 

@@ -109,9 +109,10 @@ def save(
 
 def _refuse_foreign(target: Path) -> None:
     """Replacing a folder deletes what is in it, so it may hold nothing but a checkpoint's files."""
-    if target.exists() and not target.is_dir():
+    there = os.path.exists(target)  # unlike Path.exists, this does not raise on a name that is too long
+    if there and not target.is_dir():
         raise PolzooError(f"{target} is a file; name a folder to write the checkpoint to")
-    others = sorted(p.name for p in target.iterdir() if p.name not in FILES) if target.exists() else []
+    others = sorted(p.name for p in target.iterdir() if p.name not in FILES) if there else []
     if others:
         raise PolzooError(f"{target} holds {others[0]!r}, so it is more than a checkpoint and is not replaced")
 

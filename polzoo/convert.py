@@ -7,8 +7,10 @@ channel is negated and the y channel, which never has any influence, is dropped.
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,7 +146,7 @@ def convert(state_dict: State, family: str = "raft-stereo", args: Mapping[str, A
 def read_pth(path: str | Path) -> dict[str, Tensor]:
     """The state dict in a ``.pth`` or ``.safetensors`` file. No code in it is ever run."""
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise PolzooError(f"{path} is not a file")
     try:
         if path.suffix == ".safetensors":
@@ -152,8 +154,12 @@ def read_pth(path: str | Path) -> dict[str, Tensor]:
 
             state = load_file(path)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # what torch thinks of a pickle's protocol, before it refuses it
+                state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        if not path.read_bytes()[:2].startswith((b"PK", b"\x80")):
+            raise PolzooError(f"{path} is no checkpoint: neither a PyTorch file nor safetensors") from error
         raise PolzooError(f"{path} holds more than tensors; it is not opened, because a pickle can run code") from error
     except Exception as error:  # damage takes every form here, KeyError among them
         raise PolzooError(f"{path} cannot be read; it is damaged, or no checkpoint ({type(error).__name__})") from error

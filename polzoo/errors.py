@@ -20,6 +20,7 @@ def one_line(error: BaseException, limit: int = 300) -> str:
         message = " ".join(str(error).split())
     except Exception:  # a foreign exception's __str__ may itself be broken
         message = "(its message cannot be shown)"
+    message = "".join(mark if mark.isprintable() else "\ufffd" for mark in message)  # no colours, no cleared screen
     if not isinstance(error, PolzooError):
         message = f"{type(error).__name__}: {message}" if message else type(error).__name__
     return shorten(message, limit)

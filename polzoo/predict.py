@@ -22,7 +22,17 @@ from polzoo.settings import POLARITY
 if TYPE_CHECKING:
     from polzoo.model import StereoModel
 
-__all__ = ["MIN_SIDE", "Inputs", "as_image", "as_inputs", "as_polarity", "check_pair", "evaluating", "predict"]
+__all__ = [
+    "MIN_SIDE",
+    "Inputs",
+    "as_image",
+    "as_inputs",
+    "as_iterations",
+    "as_polarity",
+    "check_pair",
+    "evaluating",
+    "predict",
+]
 
 MIN_SIDE = 8
 """Views with fewer rows or columns are refused: nothing can be matched in them."""
@@ -103,6 +113,13 @@ def as_polarity(value: float | str | None) -> float | None:
     return number
 
 
+def as_iterations(value: int | None) -> int | None:
+    """A number of refinement steps, or None for the model's own; a PolzooError for anything else."""
+    if value is not None and not (type(value) is int and 1 <= value <= 1000):
+        raise PolzooError(f"iterations must be a whole number from 1 to 1000, not {value!r}")
+    return value
+
+
 class Inputs(NamedTuple):
     """What a model's ``forward`` takes: views (1, 3, H, W) on its device and the keywords beside them."""
 
@@ -127,11 +144,9 @@ def as_inputs(
         raise PolzooError(f"left is {sizes[0]} pixels, right is {sizes[1]}; a rectified pair has one size")
     if min(views[0].shape[1:]) < MIN_SIDE:
         raise PolzooError(f"the views are {sizes[0]} pixels; each side must have {MIN_SIDE} or more")
-    if iterations is not None and not (type(iterations) is int and 1 <= iterations <= 1000):
-        raise PolzooError(f"iterations must be a whole number from 1 to 1000, not {iterations!r}")
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
     first, second = (torch.from_numpy(view)[None].to(like.device, like.dtype) for view in views)
-    call = {"polarity": as_polarity(polarity), "iterations": iterations}
+    call = {"polarity": as_polarity(polarity), "iterations": as_iterations(iterations)}
     if previous is not None:
         call["initial_disparity"] = _warm_start(model, previous, first)
     return Inputs(first, second, call)

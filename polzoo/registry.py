@@ -177,8 +177,8 @@ class Registry:
                     where = f"in {hook}()"
                     getattr(manager.hook, hook)(register=stage.registrar(kind))
             self._refuse_double(stage)
-        except (Exception, SystemExit) as error:
-            if self.strict:
+        except BaseException as error:  # SystemExit and pytest's Skipped are no Exception
+            if self.strict or isinstance(error, KeyboardInterrupt):
                 raise
             note = one_line(error) if isinstance(error, PolzooError) else f"{where}: {one_line(error)}"
             info = PluginInfo(name, distribution, version, error=note)
@@ -257,8 +257,8 @@ class Registry:
             for name in app.commands:
                 if name in taken or name in self._commands:
                     raise PolzooError(f"plugin {info.name!r}: the command {name!r} is taken; give it another name")
-        except (Exception, SystemExit) as error:
-            if self.strict:
+        except BaseException as error:
+            if self.strict or isinstance(error, KeyboardInterrupt):
                 raise
             note = one_line(error) if isinstance(error, PolzooError) else f"in commands(): {one_line(error)}"
             self.plugins[index] = replace(info, error=note)

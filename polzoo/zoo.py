@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from polzoo.cards import list_models
+from polzoo.errors import PolzooError
 from polzoo.registry import registry
 from polzoo.settings import InputBlock, Settings
 from polzoo.spec import ModelSpec, Part, parse
@@ -68,5 +69,14 @@ def load(
     return model
 
 
+_BASES = {"backbone": "Backbone", "fusion": "Fusion", "update": "UpdateOperator"}
+
+
 def _component(kind: str, part: Part, *rest: object):
-    return registry().get(kind, part.name).load()(part.options, *rest)
+    from polzoo import interfaces
+
+    entry = registry().get(kind, part.name)
+    found, base = entry.load(), getattr(interfaces, _BASES[kind])
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise PolzooError(f"{entry}: {entry.target!r} is not a subclass of polzoo.interfaces.{base.__name__}")
+    return found(part.options, *rest)

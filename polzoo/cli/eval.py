@@ -40,12 +40,12 @@ def command(
 
     --data is a registered data set such as 'synthetic(seed=9000,length=50)', a folder of pairs or a CSV file.
     """
-    from polzoo.errors import PolzooError
+    from polzoo.cli.predict import check_out
     from polzoo.evaluation import report
     from polzoo.evaluation.evaluate import METRICS, evaluate, open_data
 
-    if out is not None and out.exists() and not out.is_dir():
-        raise PolzooError(f"--out {out} is a file; name a folder")
+    if out is not None:
+        check_out(out)
     options = {"limit": limit, "iterations": iterations, "metrics": (*METRICS, *metrics), "device": device}
     opened = [open_data(text) for text in sets]
     results = [evaluate(models, pairs, data=name, progress=_bar, **options) for pairs, name in opened]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -34,9 +35,10 @@ def command(
     sign, views = as_polarity(polarity), (as_image(left, "left"), as_image(right, "right"))
     disparity, seconds, warnings = _run(model, *views, polarity=sign, iterations=iterations, device=device)
     files = _files(out / f"{left.stem}-disparity", disparity, warnings)
+    written = write_all(files)
     for warning in warnings:
         click.echo(f"polzoo: warning: {warning}", err=True)
-    for path in write_all(files):
+    for path in written:
         click.echo(path)
     height, width = disparity.shape
     click.echo(f"{model}: {width}×{height} in {seconds:.2f} s on {device}", err=True)
@@ -46,7 +48,7 @@ def check_out(out: Path) -> None:
     """A PolzooError if ``out`` cannot become a folder, before anything is computed."""
     from polzoo.errors import PolzooError
 
-    existing = next((path for path in (out, *out.parents) if path.exists()), None)
+    existing = next((path for path in (out, *out.parents) if os.path.exists(path)), None)
     if existing is not None and not existing.is_dir():
         raise PolzooError(f"--out {out}: {existing} is a file, not a folder")
 

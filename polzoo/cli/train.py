@@ -14,9 +14,12 @@ import click
 @click.option("--stop-after", type=click.IntRange(1), help="Stop after this step; --resume goes on later.")
 def command(recipe: str, out: Path | None, resume: bool, stop_after: int | None) -> None:
     """Train the model of RECIPE, a TOML file or the name of a shipped one, and write its checkpoint folder."""
+    from polzoo.cli.predict import check_out
     from polzoo.recipes.config import find, read
     from polzoo.recipes.engine import train
 
     config = read(find(recipe))
-    written = train(config, out or Path("runs") / config.name, resume=resume, stop_after=stop_after)
+    out = out or Path("runs") / config.name
+    check_out(out)
+    written = train(config, out, resume=resume, stop_after=stop_after)
     click.echo(written)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from polzoo import atomic
 from polzoo.errors import PolzooError, nearest
 
 MAX_BYTES = 2**31
@@ -60,29 +62,30 @@ def write_all(files: Mapping[PathLike, bytes]) -> list[Path]:
     """Write several files: each to a temporary name and flushed, and only when all are there renamed.
 
     Folders are created. Raises PolzooError when the disk is full or may not be written; then nothing was replaced
-    unless a rename itself failed, and no temporary file is left.
+    unless a rename itself failed, and no temporary file or new folder is left.
     """
     targets = [Path(path) for path in files]
-    work: list[str] = []
-    target = None
-    try:
-        for target, data in zip(targets, files.values(), strict=True):
-            if target.is_dir():
-                raise PolzooError(f"cannot write {target}: it is a folder")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
-            work.append(name)
+    with contextlib.ExitStack() as stack:
+        work = [stack.enter_context(_temporary(Path(path), data)) for path, data in files.items()]
+        for name, target in zip(work, targets, strict=True):
+            with atomic.writing(target):
+                os.replace(name, target)
+    return targets
+
+
+@contextlib.contextmanager
+def _temporary(target: Path, data: bytes) -> Iterator[str]:
+    """A flushed file beside ``target`` that holds ``data``; it is gone afterwards, unless it was renamed."""
+    with atomic.writing(target):
+        if target.is_dir():
+            raise PolzooError(f"cannot write {target}: it is a folder")
+        handle, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
+        try:
             with os.fdopen(handle, "wb") as stream:
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
             os.chmod(name, 0o644)
-        for name, target in zip(list(work), targets, strict=True):
-            os.replace(name, target)
-            work.remove(name)
-    except OSError as error:
-        raise PolzooError(f"cannot write {target}: {error.strerror or error}") from error
-    finally:
-        for name in work:
+            yield name
+        finally:
             Path(name).unlink(missing_ok=True)
-    return targets

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,7 @@ class Folder:
     def __init__(self, options: FolderOptions) -> None:
         self.options = options
         path = Path(options.path).expanduser()
-        self.rows = _scan(path, options) if path.is_dir() else _parse(path, options)
+        self.rows = _scan(path, options) if os.path.isdir(path) else _parse(path, options)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -130,7 +131,7 @@ def _row(path: Path, number: int, header: Sequence[str], cells: Sequence[str], o
     for kind in ("left", "right", "disparity", *MASKS):
         if kind in cell:
             files[kind] = path.parent / cell[kind]
-            if not files[kind].is_file():
+            if not os.path.isfile(files[kind]):
                 raise PolzooError(f"{where}, {kind}: {missing(files[kind])}")
         elif kind in ("left", "right"):
             raise PolzooError(f"{where} names no {kind} view")

@@ -60,9 +60,9 @@ def collate(samples: list[Sample]) -> dict[str, torch.Tensor]:
     }
 
 
-def loader(dataset: Dataset, sampler: StepSampler, workers: int) -> DataLoader:
+def loader(dataset: Dataset, sampler: StepSampler, workers: int) -> Iterator[dict[str, torch.Tensor]]:
     """Batches in the sampler's order; ``workers`` processes change the speed and nothing else."""
-    return DataLoader(
+    batches = DataLoader(
         dataset,  # pyright: ignore[reportArgumentType]
         batch_sampler=sampler,
         num_workers=workers,
@@ -71,6 +71,10 @@ def loader(dataset: Dataset, sampler: StepSampler, workers: int) -> DataLoader:
         multiprocessing_context="spawn" if workers else None,  # a forked worker hangs on its parent's OpenCV threads
         prefetch_factor=4 if workers else None,
     )
+    try:
+        yield from batches
+    except PolzooError as error:  # a worker's message is its whole traceback, with ours as the last line
+        raise PolzooError(str(error).splitlines()[-1].removeprefix("polzoo.errors.PolzooError: ")) from error
 
 
 def _quiet_worker(_: int) -> None:

@@ -7,6 +7,7 @@ over pixels and their number per pair, so that both averages, over pixels and ov
 from __future__ import annotations
 
 import math
+import os
 import shlex
 import sys
 import time
@@ -194,7 +195,7 @@ def open_data(text: str) -> tuple[Dataset, str]:
     if zoo.find("dataset", name):
         part = parse_part("dataset", text)
         return zoo.get("dataset", part.name).load()(part.options), format_part("dataset", part)
-    if not path.exists() and not ("/" in text or "\\" in text or path.suffix.lower() == ".csv"):
+    if not os.path.exists(path) and not ("/" in text or "\\" in text or path.suffix.lower() == ".csv"):
         error = unknown("data set", name, [entry.key for entry in zoo.entries("dataset")])
         raise PolzooError(f"{error}; a folder or a CSV file of pairs must exist: {shorten(text)!r} does not")
     part = make_part("dataset", "folder", {"path": str(path)})
@@ -237,9 +238,10 @@ def _checkpoint(text: str, iterations: int | None, device: str) -> Method:
     import torch
 
     import polzoo
+    from polzoo.predict import as_iterations
 
     model = polzoo.load(text, device=device)
-    steps = iterations or model.settings.iterations
+    steps = as_iterations(iterations) or model.settings.iterations
 
     def run(sample: Sample) -> NDArray[np.float32]:
         views = (torch.from_numpy(np.ascontiguousarray(view))[None].to(device) for view in (sample.left, sample.right))

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import platform
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from polzoo import __version__
-from polzoo.errors import PolzooError
+from polzoo.data.files import write_bytes
 
 Result = Mapping[str, Any]
 NOTHING = "–"
@@ -65,22 +63,7 @@ def text(results: Sequence[Result]) -> str:
 
 def write(results: Sequence[Result], folder: Path) -> Path:
     """Write ``folder/eval.json``, whole or not at all; other files in the folder stay. Returns its path."""
-    path, work = Path(folder) / "eval.json", None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, prefix=".eval.", delete=False) as file:
-            work = Path(file.name)
-            file.write(text(results))
-            file.flush()
-            os.fsync(file.fileno())
-        work.chmod(0o644)
-        os.replace(work, path)
-    except OSError as error:
-        raise PolzooError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        if work is not None:
-            work.unlink(missing_ok=True)
-    return path
+    return write_bytes(Path(folder) / "eval.json", text(results).encode())
 
 
 def versions() -> dict[str, str]:

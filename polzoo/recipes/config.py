@@ -9,7 +9,16 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from polzoo import cards
+from polzoo.data.files import read_bytes
 from polzoo.errors import PolzooError, nearest, unknown
+
+
+class Init(BaseModel):
+    """Weights to start from instead of fresh ones; every tensor is taken."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    source: str = Field(alias="from", description="checkpoint of the same model: a name or a path")
 
 
 class TrainingConfig(BaseModel):
@@ -22,6 +31,7 @@ class TrainingConfig(BaseModel):
     model: str
     recipe: str = "supervised"
     data: str
+    init: Init | None = None
     iterations: int = Field(default=12, ge=1, le=1000, description="refinement steps trained with")
     steps: int = Field(ge=1)
     batch_size: int = Field(default=8, ge=1, description="per process")
@@ -48,15 +58,13 @@ def find(name: str) -> Path:
 def read(path: Path) -> TrainingConfig:
     """The validated contents of a recipe file. Raises PolzooError naming the file, the key and what is allowed."""
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as e:
-        raise PolzooError(f"cannot read recipe {path}: {e.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        data = tomllib.loads(read_bytes(path).decode("utf-8"))
+    except (ValueError, RecursionError) as e:
         raise PolzooError(f"recipe {path} is not valid TOML: {e}") from None
     try:
         return TrainingConfig(**data)
     except ValidationError as e:
-        first = e.errors()[0]
+        first = min(e.errors(), key=lambda fault: fault["type"] != "extra_forbidden")  # it explains a missing key
         key = ".".join(str(part) for part in first["loc"])
         hint = nearest(key, TrainingConfig.model_fields) if first["type"] == "extra_forbidden" else ""
         raise PolzooError(f"recipe {path}: {key}: {first['msg']}{hint}") from None
@@ -66,4 +74,4 @@ def write(config: TrainingConfig) -> str:
     """The resolved file: every key, defaults included."""
     import tomli_w
 
-    return tomli_w.dumps(config.model_dump(mode="json"))
+    return tomli_w.dumps(config.model_dump(mode="json", by_alias=True, exclude_none=True))

@@ -13,16 +13,18 @@ from accelerate import Accelerator
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
-from polzoo import checkpoint
+from polzoo import atomic, checkpoint
+from polzoo.data.files import write_bytes
 from polzoo.data.loader import StepSampler, loader
 from polzoo.errors import PolzooError
 from polzoo.interfaces import Recipe
+from polzoo.model import StereoModel
 from polzoo.recipes import state
 from polzoo.recipes.config import TrainingConfig, write
 from polzoo.registry import registry
 from polzoo.settings import InputBlock, Settings
-from polzoo.spec import parse_part
-from polzoo.zoo import build
+from polzoo.spec import make_part, parse_part
+from polzoo.zoo import build, load
 
 PATIENCE = 10  # batches in a row whose loss is not finite, before the run stops
 
@@ -34,10 +36,10 @@ def train(config: TrainingConfig, out: Path, *, resume: bool = False, stop_after
         config: the validated recipe file.
         out: folder of this run: ``log.jsonl``, ``state/``, ``checkpoint/``.
         resume: go on from the newest state, to the same losses as a run that was never stopped.
-        stop_after: leave after this step with the state saved (what a kill does, but tidier).
+        stop_after: leave after this step, with the state saved and a checkpoint of what there is.
 
     Returns:
-        the checkpoint folder; the state's when ``stop_after`` ended the run.
+        the checkpoint folder.
 
     Raises:
         PolzooError: data without truth, a state of another recipe, a run that is already there, losses not finite.
@@ -72,10 +74,10 @@ def train(config: TrainingConfig, out: Path, *, resume: bool = False, stop_after
         log.write(step, losses, norm, [float(rate) for rate in scheduler.get_last_lr()])
         if accelerator.is_main_process and (step % config.save_every == 0 or step == end):
             state.save(states, step, config, recipe.model, optimizer, scheduler)
-    if end < config.steps:
-        return states
     if accelerator.is_main_process:
-        provenance = {"recipe": config.name, "data": config.data, "steps": config.steps, "seed": config.seed}
+        provenance = {"recipe": config.name, "data": config.data, "steps": end, "seed": config.seed}
+        if config.init:
+            provenance["parent"] = config.init.source
         checkpoint.save(
             recipe.model, out / "checkpoint", summary=config.summary, provenance=provenance, recipe=write(config)
         )
@@ -104,11 +106,22 @@ def _recipe(config: TrainingConfig) -> Recipe:
         iterations=config.iterations, schedule_steps=config.iterations, input=InputBlock(needs=model.fusion.needs)
     )
     model.settings = settings
+    if config.init:
+        _start_from(model, config.init.source)
     model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    entry = registry().get("recipe", config.recipe)
     part = parse_part("recipe", config.recipe)
-    options = type(part.options)(**config.options) if config.options else part.options
-    return entry.load()(options, model)
+    part = make_part(
+        "recipe", part.name, {**part.options.model_dump(mode="json", exclude_unset=True), **config.options}
+    )
+    return registry().get("recipe", part.name).load()(part.options, model)
+
+
+def _start_from(model: StereoModel, source: str) -> None:
+    """Take every tensor of another checkpoint of the same model."""
+    start = load(source)
+    if start.spec != model.spec:
+        raise PolzooError(f"init.from {source!r} is {start.spec}, this recipe trains {model.spec}")
+    model.load_state_dict(start.state_dict())
 
 
 def _component(kind: str, text: str):
@@ -129,16 +142,14 @@ def _optimizer(recipe: Recipe, config: TrainingConfig) -> tuple[AdamW, OneCycleL
 
 
 class _Log:
-    """Progress on stderr, every logged step a line in ``log.jsonl``; a resumed run drops the lines it will redo."""
+    """Progress on stderr, every logged step a line in ``log.jsonl``; a resumed run drops the lines it will redo.
+
+    The file is made with its first line, so that a run that could not take a step leaves nothing behind.
+    """
 
     def __init__(self, out: Path, config: TrainingConfig, start: int, accelerator: Accelerator) -> None:
         self.config, self.start, self.accelerator = config, start, accelerator
-        self.path, self.began, self.recent = out / "log.jsonl", time.monotonic(), []
-        if accelerator.is_main_process:
-            out.mkdir(parents=True, exist_ok=True)
-            lines = self.path.read_text().splitlines() if self.path.exists() and start else []
-            kept = [line for line in lines if json.loads(line)["step"] <= start]
-            self.path.write_text("".join(line + "\n" for line in kept))
+        self.path, self.began, self.recent, self.opened = out / "log.jsonl", time.monotonic(), [], False
 
     def write(self, step: int, losses: dict[str, float], norm: float, rates: list[float]) -> None:
         self.recent.append(losses)
@@ -149,9 +160,18 @@ class _Log:
         if not self.accelerator.is_main_process:
             return
         pace = (time.monotonic() - self.began) / (step - self.start)
-        with self.path.open("a") as f:
-            f.write(json.dumps({"step": step, **mean, "grad_norm": norm, "lr": rates, "s_per_step": pace}) + "\n")
+        self._append(json.dumps({"step": step, **mean, "grad_norm": norm, "lr": rates, "s_per_step": pace}) + "\n")
         left = int(pace * (self.config.steps - step))
         eta = f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}"
         shown = "  ".join(f"{name} {value:.3f}" for name, value in mean.items())
         print(f"step {step}/{self.config.steps}  {shown}  {pace:.2f} s/step  ETA {eta}", file=sys.stderr, flush=True)
+
+    def _append(self, line: str) -> None:
+        if not self.opened:
+            text = self.path.read_text() if self.start and self.path.exists() else ""
+            whole = [old for old in text.splitlines(keepends=True) if old.endswith("\n")]  # a full disk cuts the last
+            kept = [old for old in whole if json.loads(old)["step"] <= self.start]
+            write_bytes(self.path, "".join(kept).encode())
+            self.opened = True
+        with atomic.writing(self.path), self.path.open("a") as file:
+            file.write(line)

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as pack
 
 from polzoo import atomic
 from polzoo.errors import PolzooError
@@ -28,8 +29,9 @@ def save(root: Path, step: int, config: TrainingConfig, model: torch.nn.Module, 
         "rng": torch.get_rng_state().tolist(),
     }
     with atomic.folder(root / f"step-{step:07d}") as folder:
-        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "model.safetensors")
-        save_file(tensors, folder / "optimizer.safetensors")
+        weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+        (folder / "model.safetensors").write_bytes(pack(weights))  # save_file hides the system's error in its own
+        (folder / "optimizer.safetensors").write_bytes(pack(tensors))
         (folder / "state.json").write_text(json.dumps(meta))
     for old in _states(root)[:-1]:
         shutil.rmtree(old, ignore_errors=True)

@@ -223,7 +223,7 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pyte
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("polzoo.evaluation.report.os.fsync", fail)
+    monkeypatch.setattr("polzoo.data.files.os.fsync", fail)
     with pytest.raises(PolzooError, match="No space left"):
         report.write([result], tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["eval.json"] and (tmp_path / "eval.json").read_text() == old

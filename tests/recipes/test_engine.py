@@ -74,6 +74,25 @@ def test_it_learns(recipe, tmp_path):
     assert sum(epe[-10:]) < 0.5 * sum(epe[:10])
 
 
+def test_a_run_starts_from_anothers_weights(recipe, tmp_path):
+    first = train(recipe, tmp_path / "first", stop_after=3)
+    second = recipe.model_copy(update={"init": config.Init(source=str(first)), "options": {"lr": 1e-12}})
+    made = train(second, tmp_path / "second", stop_after=1)
+    before, after = polzoo.load(str(first)).state_dict(), polzoo.load(str(made)).state_dict()
+    weights = [k for k in before if "running" not in k and "num_batches" not in k]
+    assert all(torch.allclose(before[k], after[k], atol=1e-6) for k in weights)
+    assert json.loads((made / "config.json").read_text())["provenance"]["parent"] == str(first)
+
+
+def test_starting_from_another_model_is_refused(recipe, tmp_path):
+    first = train(recipe, tmp_path / "first", stop_after=1)
+    wider = recipe.model_copy(
+        update={"init": config.Init(source=str(first)), "model": recipe.model.replace("width=8", "width=12")}
+    )
+    with pytest.raises(PolzooError, match=r"is raft-lite.*width=8.*this recipe trains raft-lite.*width=12"):
+        train(wider, tmp_path / "second")
+
+
 def test_the_checkpoint_says_how_it_was_made(recipe, tmp_path):
     folder = train(recipe, tmp_path / "run")
     made = json.loads((folder / "config.json").read_text())
