@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from polzoo import cards
 from polzoo.data.files import read_bytes
@@ -14,11 +14,19 @@ from polzoo.errors import PolzooError, nearest, unknown
 
 
 class Init(BaseModel):
-    """Weights to start from instead of fresh ones; every tensor is taken."""
+    """Weights to start from instead of fresh ones: a checkpoint of the same model, or a recipe that is run first."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
-    source: str = Field(alias="from", description="checkpoint of the same model: a name or a path")
+    source: str | None = Field(default=None, alias="from", description="name or path of the checkpoint")
+    recipe: str | None = Field(default=None, description="name or path of the recipe")
+    steps: int | None = Field(default=None, ge=1, description="stop that recipe after so many of its steps")
+
+    @model_validator(mode="after")
+    def _one(self) -> Init:
+        if (self.source is None) == (self.recipe is None) or (self.steps is not None and self.recipe is None):
+            raise ValueError("init takes either from, or recipe with steps")
+        return self
 
 
 class TrainingConfig(BaseModel):
@@ -35,10 +43,10 @@ class TrainingConfig(BaseModel):
     iterations: int = Field(default=12, ge=1, le=1000, description="refinement steps trained with")
     steps: int = Field(ge=1)
     batch_size: int = Field(default=8, ge=1, description="per process")
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     warmup: float = Field(default=0.05, ge=0, lt=1, description="share of the steps in which the rate rises")
     clip: float = Field(default=1.0, gt=0, description="largest gradient norm")
-    precision: Literal["no", "bf16", "fp16"] = "no"
+    precision: Literal["no", "bf16"] = "no"
     workers: int = Field(default=1, ge=0, le=64, description="data loader processes")
     log_every: int = Field(default=20, ge=1, description="steps")
     save_every: int = Field(default=200, ge=1, description="steps between resumable states")

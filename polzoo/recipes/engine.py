@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
@@ -20,7 +21,7 @@ from polzoo.errors import PolzooError
 from polzoo.interfaces import Recipe
 from polzoo.model import StereoModel
 from polzoo.recipes import state
-from polzoo.recipes.config import TrainingConfig, write
+from polzoo.recipes.config import Init, TrainingConfig, find, read, write
 from polzoo.registry import registry
 from polzoo.settings import InputBlock, Settings
 from polzoo.spec import make_part, parse_part
@@ -47,23 +48,43 @@ def train(config: TrainingConfig, out: Path, *, resume: bool = False, stop_after
     states = out / "state"
     if state.exists(states) and not resume:
         raise PolzooError(f"{out} holds a run already: add --resume to go on with it, or --out for another folder")
+    if stop_after is not None and state.exists(states) and state.reached(states) > stop_after:
+        raise PolzooError(f"{out} is at step {state.reached(states)} already, beyond --stop-after {stop_after}")
+    source = _source(config.init, out) if config.init else None
+    AcceleratorState._reset_state()  # an earlier run of this process may have had another precision
     accelerator = Accelerator(mixed_precision=config.precision, cpu=not torch.cuda.is_available())
-    recipe = _recipe(config)
-    optimizer, scheduler = _optimizer(recipe, config)
-    start = state.resume(states, config, recipe.model, optimizer, scheduler) if state.exists(states) else 0
-    wrapped, prepared = accelerator.prepare(recipe, optimizer)
-    dataset = _component("dataset", config.data)
+    recipe = _recipe(config, source)
     end = min(stop_after or config.steps, config.steps)
-    sampler = StepSampler(
-        len(dataset),
-        config.batch_size,
-        config.seed,
-        range(start, end),
-        accelerator.process_index,
-        accelerator.num_processes,
-    )
-    log = _Log(out, config, start, accelerator)
+    _loop(accelerator, recipe, config, out, end)
+    if accelerator.is_main_process:
+        provenance = {
+            "recipe": config.name,
+            "data": config.data,
+            "steps": end,
+            "seed": config.seed,
+            "parent": _parent(config),
+        }
+        written = {key: value for key, value in provenance.items() if value is not None}
+        checkpoint.save(
+            recipe.model, out / "checkpoint", summary=config.summary, provenance=written, recipe=write(config)
+        )
+    accelerator.wait_for_everyone()
+    return out / "checkpoint"
+
+
+def _loop(accelerator: Accelerator, recipe: Recipe, config: TrainingConfig, out: Path, end: int) -> None:
+    """Optimise up to step ``end``, from the newest state if there is one; save states on the way."""
+    states = out / "state"
+    optimizer, scheduler = _optimizer(recipe, config)
+    start, recent = 0, []
+    if state.exists(states):
+        start, recent = state.resume(states, config, recipe.model, optimizer, scheduler)
+    wrapped, prepared = accelerator.prepare(recipe, optimizer)
     wrapped.train()
+    dataset = _component("dataset", config.data)
+    ranks = accelerator.process_index, accelerator.num_processes
+    sampler = StepSampler(len(dataset), config.batch_size, config.seed, range(start, end), *ranks)
+    log = _Log(out, config, start, recent, accelerator)
     bad = 0
     for step, batch in enumerate(loader(dataset, sampler, config.workers), start + 1):
         losses, norm = _step(accelerator, wrapped, prepared, batch, config.clip)
@@ -73,16 +94,7 @@ def train(config: TrainingConfig, out: Path, *, resume: bool = False, stop_after
             raise PolzooError(f"the loss was not finite for {PATIENCE} batches up to step {step}; lower options.lr")
         log.write(step, losses, norm, [float(rate) for rate in scheduler.get_last_lr()])
         if accelerator.is_main_process and (step % config.save_every == 0 or step == end):
-            state.save(states, step, config, recipe.model, optimizer, scheduler)
-    if accelerator.is_main_process:
-        provenance = {"recipe": config.name, "data": config.data, "steps": end, "seed": config.seed}
-        if config.init:
-            provenance["parent"] = config.init.source
-        checkpoint.save(
-            recipe.model, out / "checkpoint", summary=config.summary, provenance=provenance, recipe=write(config)
-        )
-    accelerator.wait_for_everyone()
-    return out / "checkpoint"
+            state.save(states, step, config, recipe.model, optimizer, scheduler, log.recent)
 
 
 def _step(accelerator: Accelerator, recipe, optimizer, batch: dict, clip: float) -> tuple[dict[str, float], float]:
@@ -99,15 +111,32 @@ def _step(accelerator: Accelerator, recipe, optimizer, batch: dict, clip: float)
     return {name: float(value.detach()) for name, value in losses.items()}, norm
 
 
-def _recipe(config: TrainingConfig) -> Recipe:
+def _source(init: Init, out: Path) -> str:
+    """The checkpoint to start from; a recipe's is made first, in ``out/init``, where a killed run finds it again."""
+    if init.recipe is None:
+        return str(init.source)
+    made = out / "init" / "checkpoint"
+    if not made.is_dir():
+        train(read(find(init.recipe)), out / "init", resume=True, stop_after=init.steps)
+    return f"dir:{made}"
+
+
+def _parent(config: TrainingConfig) -> str | None:
+    init = config.init
+    if init is None or init.recipe is None:
+        return init and init.source
+    return f"recipe {init.recipe}" + (f", {init.steps} steps" if init.steps else "")
+
+
+def _recipe(config: TrainingConfig, source: str | None) -> Recipe:
     torch.manual_seed(config.seed)
     model = build(config.model)
     settings = Settings(
         iterations=config.iterations, schedule_steps=config.iterations, input=InputBlock(needs=model.fusion.needs)
     )
     model.settings = settings
-    if config.init:
-        _start_from(model, config.init.source)
+    if source is not None:
+        _start_from(model, source)
     model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     part = parse_part("recipe", config.recipe)
     part = make_part(
@@ -120,7 +149,7 @@ def _start_from(model: StereoModel, source: str) -> None:
     """Take every tensor of another checkpoint of the same model."""
     start = load(source)
     if start.spec != model.spec:
-        raise PolzooError(f"init.from {source!r} is {start.spec}, this recipe trains {model.spec}")
+        raise PolzooError(f"init: {source!r} is {start.spec}, this recipe trains {model.spec}")
     model.load_state_dict(start.state_dict())
 
 
@@ -147,9 +176,11 @@ class _Log:
     The file is made with its first line, so that a run that could not take a step leaves nothing behind.
     """
 
-    def __init__(self, out: Path, config: TrainingConfig, start: int, accelerator: Accelerator) -> None:
+    def __init__(
+        self, out: Path, config: TrainingConfig, start: int, recent: list[dict[str, float]], accelerator: Accelerator
+    ) -> None:
         self.config, self.start, self.accelerator = config, start, accelerator
-        self.path, self.began, self.recent, self.opened = out / "log.jsonl", time.monotonic(), [], False
+        self.path, self.began, self.recent, self.opened = out / "log.jsonl", time.monotonic(), recent, False
 
     def write(self, step: int, losses: dict[str, float], norm: float, rates: list[float]) -> None:
         self.recent.append(losses)

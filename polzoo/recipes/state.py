@@ -1,4 +1,4 @@
-"""The resumable state of a run: tensors in safetensors, the rest in JSON, the newest whole state or the one before."""
+"""The resumable state of a run: tensors in safetensors, the rest in JSON; the two newest are kept."""
 
 from __future__ import annotations
 
@@ -17,8 +17,16 @@ from polzoo.errors import PolzooError
 from polzoo.recipes.config import TrainingConfig
 
 
-def save(root: Path, step: int, config: TrainingConfig, model: torch.nn.Module, optimizer: Any, scheduler: Any) -> None:
-    """Write ``root/step-N`` whole, then drop older states."""
+def save(
+    root: Path,
+    step: int,
+    config: TrainingConfig,
+    model: torch.nn.Module,
+    optimizer: Any,
+    scheduler: Any,
+    recent: list[dict[str, float]],
+) -> None:
+    """Write ``root/step-N`` whole, then drop all but it and the one before. ``recent``: losses not logged yet."""
     packed = optimizer.state_dict()
     tensors = {f"{i}.{name}": value.contiguous() for i, slot in packed["state"].items() for name, value in slot.items()}
     meta = {
@@ -27,13 +35,14 @@ def save(root: Path, step: int, config: TrainingConfig, model: torch.nn.Module, 
         "groups": packed["param_groups"],
         "scheduler": {k: v for k, v in scheduler.state_dict().items() if isinstance(v, int | float | list)},
         "rng": torch.get_rng_state().tolist(),
+        "recent": recent,
     }
     with atomic.folder(root / f"step-{step:07d}") as folder:
         weights = {name: value.contiguous() for name, value in model.state_dict().items()}
         (folder / "model.safetensors").write_bytes(pack(weights))  # save_file hides the system's error in its own
         (folder / "optimizer.safetensors").write_bytes(pack(tensors))
         (folder / "state.json").write_text(json.dumps(meta))
-    for old in _states(root)[:-1]:
+    for old in _states(root)[:-2]:
         shutil.rmtree(old, ignore_errors=True)
 
 
@@ -41,15 +50,27 @@ def exists(root: Path) -> bool:
     return bool(_states(root))
 
 
-def resume(root: Path, config: TrainingConfig, model: torch.nn.Module, optimizer: Any, scheduler: Any) -> int:
-    """Put the newest state back and return the step to go on from. Raises PolzooError if the recipe differs."""
-    folder = _states(root)[-1]
-    try:
-        meta = json.loads((folder / "state.json").read_text())
-        tensors = load_file(folder / "optimizer.safetensors")
-        weights = load_file(folder / "model.safetensors")
-    except (OSError, ValueError, SafetensorError) as e:
-        raise PolzooError(f"the state {folder} cannot be read: {e}") from None
+def reached(root: Path) -> int:
+    """The step of the newest state."""
+    return int(_states(root)[-1].name.removeprefix("step-"))
+
+
+def resume(
+    root: Path, config: TrainingConfig, model: torch.nn.Module, optimizer: Any, scheduler: Any
+) -> tuple[int, list[dict[str, float]]]:
+    """Put the newest state that can be read back; returns its step and the losses that were not logged yet.
+
+    Raises PolzooError if none can be read, or if the recipe was another.
+    """
+    states = _states(root)
+    for folder in reversed(states):
+        try:
+            meta, weights, tensors = _read(folder)
+            break
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as e:
+            fault = e
+    else:
+        raise PolzooError(f"the state {states[-1]} cannot be read: {fault}")
     _same(meta["config"], config.model_dump(mode="json"), folder)
     model.load_state_dict(weights)
     slots: dict[int, dict[str, torch.Tensor]] = {}
@@ -59,7 +80,15 @@ def resume(root: Path, config: TrainingConfig, model: torch.nn.Module, optimizer
     optimizer.load_state_dict({"state": slots, "param_groups": meta["groups"]})
     scheduler.load_state_dict(meta["scheduler"])
     torch.set_rng_state(torch.tensor(meta["rng"], dtype=torch.uint8))
-    return meta["step"]
+    return meta["step"], meta["recent"]
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    meta = json.loads((folder / "state.json").read_text())
+    absent = {"step", "config", "groups", "scheduler", "rng", "recent"} - meta.keys()
+    if absent:
+        raise ValueError(f"state.json has no {sorted(absent)}")
+    return meta, load_file(folder / "model.safetensors"), load_file(folder / "optimizer.safetensors")
 
 
 FREE = {"workers", "log_every", "save_every", "summary"}

@@ -42,13 +42,16 @@ def losses(out: Path) -> list[tuple[int, float, float]]:
     return [(line["step"], line["loss"], line["grad_norm"]) for line in lines]
 
 
-@pytest.mark.parametrize("stop", [3, 5])
-def test_a_stopped_run_goes_on_to_the_same_losses_and_weights(recipe, tmp_path, stop):
+@pytest.mark.parametrize(("stop", "log_every"), [(3, 1), (5, 1), (5, 3)])
+def test_a_stopped_run_goes_on_to_the_same_losses_and_weights(recipe, tmp_path, stop, log_every):
+    recipe = recipe.model_copy(update={"log_every": log_every})
     whole = train(recipe, tmp_path / "whole")
     train(recipe, tmp_path / "halves", stop_after=stop)
     halves = train(recipe, tmp_path / "halves", resume=True)
     assert losses(tmp_path / "whole") == losses(tmp_path / "halves")
-    assert [step for step, *_ in losses(tmp_path / "halves")] == list(range(1, 9))
+    assert [step for step, *_ in losses(tmp_path / "halves")] == [*range(log_every, 9, log_every)] + [8] * (
+        log_every > 1
+    )
     a, b = polzoo.load(str(whole)).state_dict(), polzoo.load(str(halves)).state_dict()
     assert all(torch.equal(a[k], b[k]) for k in a)
 
@@ -148,6 +151,37 @@ def test_a_torn_state_is_named(recipe, tmp_path):
     weights.write_bytes(weights.read_bytes()[:100])
     with pytest.raises(PolzooError, match=r"step-0000003 cannot be read"):
         train(recipe, tmp_path / "run", resume=True)
+
+
+def test_a_torn_state_falls_back_to_the_one_before(recipe, tmp_path):
+    whole = train(recipe, tmp_path / "whole")
+    train(recipe, tmp_path / "run", stop_after=6)
+    (tmp_path / "run" / "state" / "step-0000006" / "state.json").write_text("{}")
+    again = train(recipe, tmp_path / "run", resume=True)
+    a, b = polzoo.load(str(whole)).state_dict(), polzoo.load(str(again)).state_dict()
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_stopping_before_where_the_run_is_is_refused(recipe, tmp_path):
+    train(recipe, tmp_path / "run", stop_after=4)
+    with pytest.raises(PolzooError, match="at step 4 already, beyond --stop-after 2"):
+        train(recipe, tmp_path / "run", resume=True, stop_after=2)
+
+
+def test_a_first_recipe_is_run_before_and_only_once(recipe, tmp_path):
+    (tmp_path / "first.toml").write_text(RECIPE)
+    after = recipe.model_copy(update={"init": config.Init(recipe=str(tmp_path / "first.toml"), steps=2), "steps": 4})
+    train(after, tmp_path / "run", stop_after=1)
+    made = (tmp_path / "run" / "init" / "checkpoint" / "config.json").stat().st_mtime_ns
+    folder = train(after, tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "init" / "checkpoint" / "config.json").stat().st_mtime_ns == made
+    assert json.loads((folder / "config.json").read_text())["provenance"]["parent"].endswith("first.toml, 2 steps")
+
+
+@pytest.mark.parametrize("bad", [{}, {"from": "x", "recipe": "y"}, {"from": "x", "steps": 3}])
+def test_init_is_one_thing_or_the_other(bad):
+    with pytest.raises(ValueError, match="either from, or recipe"):
+        config.Init(**bad)
 
 
 def test_only_whole_states_count(recipe, tmp_path):
