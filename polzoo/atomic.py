@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import shutil
 import tempfile
@@ -11,6 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from polzoo.errors import PolzooError
+
+
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
 
 @contextmanager
@@ -54,23 +58,38 @@ def folder(target: Path) -> Iterator[Path]:
 def _flush(work: Path) -> None:
     for path in [*work.rglob("*"), work]:
         os.chmod(path, 0o755 if path.is_dir() else 0o644)  # what the temporary folder and safetensors make is private
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        _sync(path)
 
 
 def _swap(work: Path, target: Path) -> None:
-    """Put ``work`` where ``target`` is; a failed second rename puts the old folder back."""
+    """Put ``work`` where ``target`` is, in one step where the system can exchange two folders."""
     if not target.exists():
         os.rename(work, target)
-        return
-    old = work.with_name(work.name + ".old")
-    os.rename(target, old)
+    elif not _exchange(work, target):
+        old = work.with_name(work.name + ".old")
+        os.rename(target, old)
+        try:
+            os.rename(work, target)
+        except BaseException:  # an interrupt, too
+            os.rename(old, target)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    with contextlib.suppress(OSError):  # the folder is in place; not every file system can sync its parent
+        _sync(target.parent)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swap two paths by Linux's ``renameat2(RENAME_EXCHANGE)``; False where there is no such call."""
     try:
-        os.rename(work, target)
-    except BaseException:  # an interrupt, too
-        os.rename(old, target)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+        call = ctypes.CDLL(None).renameat2
+    except (AttributeError, OSError):
+        return False
+    return call(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -41,6 +42,20 @@ class Prepared:
     crop: tuple[int, int, int, int]
 
 
+def _in_own_precision(method):
+    """A half-precision model runs under autocast: disparities, costs and sums stay float32 whatever the weights are."""
+
+    @functools.wraps(method)
+    def run(self: StereoModel, *args, **kwargs):
+        weight = next(self.parameters())
+        if weight.dtype not in (torch.float16, torch.bfloat16):
+            return method(self, *args, **kwargs)
+        with torch.autocast(weight.device.type, weight.dtype):
+            return method(self, *args, **kwargs)
+
+    return run
+
+
 class StereoModel(nn.Module):
     """A backbone, a fusion and an update operator, combined.
 
@@ -73,6 +88,7 @@ class StereoModel(nn.Module):
         """
         return self.refine(self.prepare(left, right, **call), all_iterations=all_iterations, trace=trace)
 
+    @_in_own_precision
     def prepare(
         self,
         left: Tensor,
@@ -133,6 +149,7 @@ class StereoModel(nn.Module):
             )
         return Prepared(call, encoding, pol, volume, first, (hidden, disparity), pad)
 
+    @_in_own_precision
     def refine(
         self, prepared: Prepared, cell: Cell | None = None, *, all_iterations: bool = False, trace: bool = False
     ) -> StereoOutput:

@@ -73,6 +73,7 @@ def test_a_failing_system_call_is_one_line_and_leaves_the_old(tmp_path, monkeypa
         write(target, "old")
     if (what, when, existed) == ("rename", 2, False):
         pytest.skip("a new folder takes one rename")
+    monkeypatch.setattr(atomic, "_exchange", lambda *_: False)  # as where the system has no exchange
     monkeypatch.setattr(where, what, failing(getattr(where, what), when, FULL))
     with pytest.raises(PolzooError, match=r"cannot write .*y: No space left on device"):
         write(target, "new")
@@ -98,14 +99,14 @@ def crash(a, b):
     if count == when: os._exit(9)
     rename(a, b)
     if count == -when: os._exit(9)
-os.rename = crash
+os.rename, atomic._exchange = crash, lambda *_: False
 with atomic.folder(Path(sys.argv[1])) as work:
     (work / "a.txt").write_text("new")
 """
 
 
 @pytest.mark.parametrize("when", [1, -1, 2, -2])
-def test_a_killed_process_leaves_old_or_new_whole(tmp_path, when):
+def test_a_killed_process_without_exchange_leaves_old_or_new_whole(tmp_path, when):
     """Killed before or after either rename: the old or the new folder is whole, at its place or hidden beside it."""
     target = tmp_path / "y"
     with atomic.folder(target) as work:
@@ -119,9 +120,26 @@ def test_a_killed_process_leaves_old_or_new_whole(tmp_path, when):
         assert contents(target) == {"a.txt": "old" if when == 1 else "new"}
 
 
+EXCHANGE = CRASH.replace(
+    "os.rename, atomic._exchange = crash, lambda *_: False", "rename, atomic._exchange = atomic._exchange, crash"
+)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux exchanges two folders in one step")
+@pytest.mark.parametrize(("when", "left"), [(1, "old"), (-1, "new")])
+def test_a_killed_process_always_leaves_the_target_in_place(tmp_path, when, left):
+    target = tmp_path / "y"
+    with atomic.folder(target) as work:
+        (work / "a.txt").write_text("old")
+    done = subprocess.run([sys.executable, "-c", EXCHANGE, str(target), str(when)], cwd=Path(__file__).parents[1])
+    assert done.returncode == 9
+    assert contents(target) == {"a.txt": left}
+
+
 def test_an_interrupt_between_the_renames_puts_the_old_folder_back(tmp_path, monkeypatch):
     target = tmp_path / "y"
     write(target, "old")
+    monkeypatch.setattr(atomic, "_exchange", lambda *_: False)
     monkeypatch.setattr(os, "rename", failing(os.rename, 2, KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
         write(target, "new")

@@ -46,6 +46,6 @@ class StereoPolVolumeV2C(Fusion):
 
     def modulate_lookup(self, cost: Any, pol: PolarizationVolume, disparity: Tensor, step: Step, at: Sites) -> Any:
         wide = at.grow(self.reach)
-        p, m = pol.lookup(disparity, wide), wide.take(gradient(disparity))
+        p, m = pol.lookup(disparity.detach(), wide), wide.take(gradient(disparity))
         gate = step.record("gate", at.run(self.gate, wide.cat(p, m)))
         return cost + step.alpha * gate * at.run(self.residual, p)

@@ -145,3 +145,13 @@ def test_a_smaller_cell_refines_what_another_prepared(model):
         own, other = model.refine(prepared).disparity, model.refine(prepared, student).disparity
         assert torch.equal(own, model.refine(prepared).disparity)
     assert not torch.equal(own, other)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_weights_run_and_stay_near(model, dtype):
+    views = pair(1, 64, 96)
+    with torch.inference_mode():
+        full = model(*views, iterations=2).disparity
+        half = model.to(dtype)(*views, iterations=2).disparity
+    assert half.dtype == torch.float32
+    assert (half - full).abs().mean() < 0.05 * full.abs().mean() + 0.05

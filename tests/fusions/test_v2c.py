@@ -81,9 +81,16 @@ def test_at_the_first_step_only_the_last_layer_of_the_residual_learns(iterations
     assert alive == {f"residual.4.{name}" for name in moves}
 
 
-def test_no_gradient_reaches_the_disparity_through_the_gate():
-    disparity = torch.rand(1, 1, 8, 8, requires_grad=True)
-    assert not gradient(disparity).requires_grad
+def test_no_gradient_reaches_the_disparity_through_the_fusion():
+    """Not through the gradient map, nor through the place where polarization is looked up."""
+    model, views = randomised(polzoo.build(SMALL + "+v2c")), pair(1)
+    prepared = model.prepare(*views, iterations=2)
+    disparity = (5 * torch.rand(1, 1, 16, 24)).requires_grad_()
+    cost = torch.zeros(1, 36, 16, 24)
+    _, last = prepared.call.steps(0)
+    out = model.fusion.modulate_lookup(cost, prepared.pol, disparity, last, EVERYTHING)
+    assert out.abs().max() > 0 and out.requires_grad
+    assert torch.autograd.grad(out.sum(), disparity, allow_unused=True) == (None,)
 
 
 def test_gradient_is_normalised_per_sample_and_zero_where_flat():
