@@ -13,7 +13,6 @@ from pathlib import Path
 
 from polzoo.errors import PolzooError
 
-
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
 

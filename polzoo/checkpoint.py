@@ -32,7 +32,7 @@ from polzoo.config import (
     read_config,
     write_config,
 )
-from polzoo.errors import PolzooError, one_line, unknown
+from polzoo.errors import PolzooError, home, one_line, unknown
 from polzoo.model import StereoModel
 from polzoo.names import resolve
 from polzoo.spec import ModelSpec, Part
@@ -71,7 +71,7 @@ def save(
         PolzooError: a fused copy, weights or an output that are not finite, a wrong argument, a folder that holds
             anything but a checkpoint, or a disk that cannot be written.
     """
-    target = Path(os.path.realpath(Path(folder).expanduser()))
+    target = Path(os.path.realpath(home(folder)))
     _refuse_foreign(target)
     if dtype not in get_args(DiskType):
         raise unknown("dtype on disk", dtype, get_args(DiskType))

@@ -37,7 +37,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 _CLASS = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _FOLDER = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:(?!/)[^\\:]+")
 _HUB = re.compile(r"hf:[\w.-]+/[\w.-]+@[\w./-]+")
-_PACKAGES = {"cv2": "opencv-python-headless", "PIL": "pillow", "timm": "polzoo[timm]", "yaml": "pyyaml"}
+_PACKAGES = {"cv2": "opencv-python-headless", "PIL": "pillow", "yaml": "pyyaml"}
 
 
 def kind_of(text: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class PolzooError(Exception):
@@ -24,6 +26,14 @@ def one_line(error: BaseException, limit: int = 300) -> str:
     if not isinstance(error, PolzooError):
         message = f"{type(error).__name__}: {message}" if message else type(error).__name__
     return shorten(message, limit)
+
+
+def home(path: str | os.PathLike[str]) -> Path:
+    """The path with ``~`` replaced; a PolzooError where there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise PolzooError(f"{os.fspath(path)!r}: {error}") from None
 
 
 def nearest(token: object, allowed: Iterable[str]) -> str:

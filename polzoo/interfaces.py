@@ -354,6 +354,14 @@ class Recipe(nn.Module):
         raise NotImplementedError
 
 
+class Importance(Protocol):
+    """Where a sparse update operator should work."""
+
+    def __call__(self, encoding: Encoding, disparity: Tensor, step: Step) -> Tensor:
+        """(B, 1, h, w) on the feature grid; larger is more important."""
+        ...
+
+
 class Dataset(Protocol):
     """A finite, indexable collection of :class:`polzoo.data.sample.Sample`."""
 

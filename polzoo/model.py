@@ -119,20 +119,19 @@ class StereoModel(nn.Module):
         Raises:
             PolzooError: sizes, channels or value types that do not fit.
         """
-        pad = self.padding(left, right)
-        views = [
-            left,
-            right,
-            left if intensity_left is None else intensity_left,
-            right if intensity_right is None else intensity_right,
-        ]
-        left, right, seen_left, seen_right = (F.pad(v, pad, mode="replicate") for v in views)
+        views = {"left": left, "right": right}
+        views["intensity_left"] = left if intensity_left is None else intensity_left
+        views["intensity_right"] = right if intensity_right is None else intensity_right
+        pad = self.padding(views)
+        left, right, seen_left, seen_right = (F.pad(v, pad, mode="replicate") for v in views.values())
         maps = {name: F.pad(m, pad, mode="replicate") for name, m in (polarization or {}).items()}
         pair = Pair(left, right, self._polarity(polarity, left), seen_left, seen_right, maps)
         n = self.settings.iterations if iterations is None else iterations
-        if n < 1:
-            raise PolzooError(f"iterations must be 1 or more, not {n}")
+        if not isinstance(n, int) or n < 1:
+            raise PolzooError(f"iterations must be a whole number, 1 or more, not {n}")
         cap = self.settings.alpha_cap if alpha_cap is None else alpha_cap
+        if not 0 <= cap <= 1:
+            raise PolzooError(f"alpha_cap must be in [0, 1], not {cap}")
         call = Call(pair, n, self.settings.schedule_steps or n, cap, self.fusion.schedule, recorder)
 
         encoding = self.backbone.encode(pair)
@@ -143,10 +142,9 @@ class StereoModel(nn.Module):
         hidden, disparity = encoding.hidden, first if initial_disparity is None else initial_disparity
         if state is not None:
             hidden, disparity = state.hidden, state.disparity
-        if disparity.shape != first.shape:
-            raise PolzooError(
-                f"a warm start for this pair has shape {tuple(first.shape)}, not {tuple(disparity.shape)}"
-            )
+        given, wanted = ([tuple(x.shape) for x in xs] for xs in ((disparity, *hidden), (first, *encoding.hidden)))
+        if given != wanted:
+            raise PolzooError(f"a warm start for this pair has shapes {wanted}, not {given}")
         return Prepared(call, encoding, pol, volume, first, (hidden, disparity), pad)
 
     @_in_own_precision
@@ -195,21 +193,30 @@ class StereoModel(nn.Module):
         left, right, top, bottom = prepared.crop
         return full[..., top : full.shape[-2] - bottom, left : full.shape[-1] - right]
 
-    def padding(self, left: Tensor, right: Tensor) -> tuple[int, int, int, int]:
-        """Pixels to add (left, right, top, bottom) up to the backbone's multiple, split evenly as RAFT-Stereo does."""
-        for name, view in (("left", left), ("right", right)):
+    def padding(self, views: dict[str, Tensor]) -> tuple[int, int, int, int]:
+        """Pixels to add (left, right, top, bottom) up to the backbone's multiple, split evenly as RAFT-Stereo does.
+
+        Raises:
+            PolzooError: a view that is no float (B, 3, H, W), an empty one, or views of different shapes.
+        """
+        shape = views["left"].shape
+        for name, view in views.items():
             if view.ndim != 4 or view.shape[1] != 3 or not view.is_floating_point():
                 raise PolzooError(
                     f"{name} must be a float tensor (B, 3, H, W) in [0, 1], not {view.dtype} {tuple(view.shape)}"
                 )
-        if left.shape != right.shape:
-            raise PolzooError(f"left {tuple(left.shape)} and right {tuple(right.shape)} must have the same shape")
-        high, wide = (-n % self.backbone.multiple for n in left.shape[-2:])
+            if view.shape != shape or not view.numel():
+                raise PolzooError(
+                    f"left {tuple(shape)} and {name} {tuple(view.shape)} must have the same shape, not empty"
+                )
+        high, wide = (-n % self.backbone.multiple for n in shape[-2:])
         return wide // 2, wide - wide // 2, high // 2, high - high // 2
 
     def _polarity(self, polarity: Tensor | float | None, like: Tensor) -> Tensor:
         value = POLARITY[self.settings.input.analysers] if polarity is None else polarity
-        value = torch.as_tensor(value, dtype=torch.float32, device=like.device).reshape(-1)
+        value = torch.as_tensor(value, dtype=torch.float32).reshape(-1)
         if len(value) not in (1, len(like)):
             raise PolzooError(f"polarity has {len(value)} values for a batch of {len(like)}")
-        return value.expand(len(like))
+        if value.device.type == "cpu" and any(abs(v) not in (0, 1) for v in value.tolist()):  # elsewhere it would wait
+            raise PolzooError(f"polarity must be +1, 0 or -1, not {value.tolist()}")
+        return value.to(like.device).expand(len(like))

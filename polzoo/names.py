@@ -8,7 +8,7 @@ from pathlib import Path
 
 from polzoo import cards, hub
 from polzoo.config import CONFIG, WEIGHTS, digest, inside
-from polzoo.errors import PolzooError, shorten, unknown
+from polzoo.errors import PolzooError, home, shorten, unknown
 from polzoo.registry import Entry
 
 _HUB = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@(?P<revision>[\w./-]+))?", re.ASCII)
@@ -48,7 +48,7 @@ def _path(name: str) -> Path | None:
         return None
     path = Path(name)
     try:
-        path = path.expanduser()
+        path = home(path)
         path.lstat()
     except FileNotFoundError:
         pass

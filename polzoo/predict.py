@@ -58,7 +58,10 @@ def as_image(x: Any, name: str = "image") -> Floats:
     if type(x).__module__.partition(".")[0] == "PIL":
         if x.mode != "RGB":
             raise PolzooError(f"{name} is a PIL image in mode {x.mode!r}; wanted is 'RGB' (see Image.convert)")
-        x = np.asarray(x)
+        try:
+            x = np.asarray(x)
+        except OSError as error:  # PIL reads the file only now
+            raise PolzooError(f"{name} is a PIL image that cannot be read: {error}") from None
     if not isinstance(x, np.ndarray):
         allowed = "a path, a PIL image, an array (H, W, 3) or a tensor (3, H, W)"
         raise PolzooError(f"{name} is a {type(x).__name__}; wanted is {allowed}")
@@ -197,7 +200,7 @@ def _warm_start(model: StereoModel, previous: Any, like: Tensor) -> Tensor | Non
     if given.shape != like.shape[-2:]:
         raise PolzooError(f"previous is {tuple(given.shape)}; wanted is a disparity (H, W), {tuple(like.shape[-2:])}")
     stride = model.backbone.host.stride
-    padded = F.pad(given[None, None], model.padding(like, like), mode="replicate")
+    padded = F.pad(given[None, None], model.padding({"left": like}), mode="replicate")
     known = padded.isfinite()
     share = F.avg_pool2d(known.float(), stride)
     if not share.any():

@@ -92,8 +92,8 @@ def test_the_five_hooks_run_in_order_and_twice_for_two_passes(zoo):
 
 
 def test_padding_is_split_evenly_and_cropped_back(zoo):
-    assert zoo("toy").padding(*views(1, 100, 210)) == (7, 7, 14, 14)
-    assert zoo("toy").padding(*views(1, 33, 64)) == (0, 0, 15, 16)
+    assert zoo("toy").padding({"left": views(1, 100, 210)[0]}) == (7, 7, 14, 14)
+    assert zoo("toy").padding({"left": views(1, 33, 64)[0]}) == (0, 0, 15, 16)
 
 
 def test_cropping_takes_what_padding_added(zoo):
@@ -151,8 +151,12 @@ def test_a_warm_start_replaces_the_first_disparity(zoo):
         ({"left": torch.rand(1, 1, 64, 96)}, r"left must be a float tensor \(B, 3, H, W\)"),
         ({"right": torch.zeros(1, 3, 64, 96, dtype=torch.uint8)}, "right must be a float tensor"),
         ({"right": torch.rand(1, 3, 64, 95)}, "must have the same shape"),
-        ({"iterations": 0}, "iterations must be 1 or more, not 0"),
-        ({"initial_disparity": torch.zeros(1, 1, 8, 8)}, r"has shape \(1, 1, 16, 24\), not \(1, 1, 8, 8\)"),
+        ({"iterations": 0}, "whole number, 1 or more, not 0"),
+        ({"iterations": 1.5}, "not 1.5"),
+        ({"polarity": 7.0}, r"must be \+1, 0 or -1, not \[7.0\]"),
+        ({"alpha_cap": 9.0}, "must be in"),
+        ({"intensity_left": torch.rand(1, 3, 32, 32)}, r"intensity_left .* must have the same shape"),
+        ({"initial_disparity": torch.zeros(1, 1, 8, 8)}, r"has shapes \[\(1, 1, 16, 24\).*not \[\(1, 1, 8, 8\)"),
     ],
 )
 def test_bad_calls(zoo, change, words):

@@ -128,7 +128,7 @@ def test_previous_lands_on_the_padded_feature_grid(model, views) -> None:
     given = as_inputs(model, *views, previous=10 + 0.1 * x).call["initial_disparity"]
     grid = [-(-n // multiple) * multiple // stride for n in (40, 50)]
     assert given.shape == (1, 1, *grid)
-    left, _, top, _ = model.padding(*(torch.zeros(1, 3, 40, 50),) * 2)
+    left, _, top, _ = model.padding({"left": torch.zeros(1, 3, 40, 50)})
     row, column = (20 + top) // stride, (24 + left) // stride
     first = column * stride - left
     assert given[0, 0, row, column] * stride == pytest.approx(10 + 0.1 * (first + (stride - 1) / 2), abs=1e-4)

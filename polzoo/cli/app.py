@@ -16,8 +16,8 @@ from polzoo.errors import PolzooError, unknown
 COMMANDS: dict[str, tuple[str, str]] = {
     "build": ("polzoo.cli.build:command", "Build a model from its spec and show its parts and parameters."),
     "predict": ("polzoo.cli.predict:command", "Estimate the disparity of a rectified pair."),
-    "demo": ("polzoo.cli.demo:command", "Render a scene, match it and save pictures."),
-    "train": ("polzoo.cli.train:command", "Train by a recipe file; continues where it stopped."),
+    "demo": ("polzoo.cli.demo:command", "Predict the bundled pair and draw one picture of it."),
+    "train": ("polzoo.cli.train:command", "Train by a recipe file; --resume goes on where a run stopped."),
     "eval": ("polzoo.cli.eval:command", "Evaluate a checkpoint or a baseline on a data set."),
     "verify": ("polzoo.cli.verify:command", "Check a checkpoint's hashes and its golden output."),
     "convert": ("polzoo.cli.convert:command", "Convert official weights to a checkpoint folder."),
@@ -99,6 +99,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         with contextlib.suppress(OSError, ValueError):  # or Python complains again when it flushes at its end
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:  # stdout on a full disk
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _complain(f"cannot write the output: {error.strerror or error}")
 
 
 def _complain(message: str) -> int:

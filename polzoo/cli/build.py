@@ -18,7 +18,9 @@ SIZE = 320, 736
 @click.command("build", short_help="Build a model from its spec and show its parts and parameters.")
 @click.argument("spec")
 @click.option("--save", "folder", type=click.Path(path_type=Path), help="Write a checkpoint folder with fresh weights.")
-@click.option("--seed", default=0, show_default=True, help="Seed of the fresh weights.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the fresh weights."
+)
 @click.option("--json", "as_json", is_flag=True, help="A JSON object, for programs.")
 def command(spec: str, folder: Path | None, seed: int, as_json: bool) -> None:
     """Build SPEC, such as 'raft-lite+v2c', with fresh weights and show parts, parameters and memory."""

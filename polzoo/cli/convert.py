@@ -15,8 +15,12 @@ import click
 @click.option(
     "--arg", "pairs", multiple=True, metavar="KEY=VALUE", help="An official argument; none: read from the weights."
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Checkpoint folder to write.")
-def command(file: Path, family: str, pairs: tuple[str, ...], out: Path) -> None:
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Checkpoint folder to write. [default: the file's name without its suffix]",
+)
+def command(file: Path, family: str, pairs: tuple[str, ...], out: Path | None) -> None:
     """Convert an official checkpoint FILE (.pth or .safetensors) to a checkpoint folder."""
     from polzoo import checkpoint
     from polzoo.convert import convert, read_pth
@@ -29,6 +33,7 @@ def command(file: Path, family: str, pairs: tuple[str, ...], out: Path) -> None:
         click.echo(f"assumed     {what}; say --arg to change it")
     for key in conversion.dropped:
         click.echo(f"dropped     {key}")
+    out = out or Path(file.stem)
     checkpoint.save(model, out, provenance={"note": f"converted from {file.name} ({family})"})
     click.echo(f"written     {out}")
 

@@ -17,8 +17,8 @@ MARKS = {True: "ok", False: "FAILED", None: "-"}
 def command(names: tuple[str, ...], everything: bool, device: str, update: str | None) -> int:
     """Check config, hashes, strict load and golden output of checkpoints.
 
-    NAME is a published model, a path, or org/name on the Hub. Exit code: 0 all is well, 1 a check failed, 2 a
-    checkpoint is unknown or cannot be read.
+    NAME is a published model, a path, or org/name on the Hub. Exit code: 0 all is well, 1 an output has
+    drifted, 2 a checkpoint is damaged, unknown or cannot be read.
     """
     from polzoo.cards import list_models
     from polzoo.checkpoint import verify
@@ -28,7 +28,7 @@ def command(names: tuple[str, ...], everything: bool, device: str, update: str |
     chosen = list_models() if everything else names
     if not chosen:
         click.echo("there are no checkpoints to verify")
-    failed, unreadable = False, False
+    code = 0
     for name in chosen:
         try:
             report = verify(name, update=update, device=device)
@@ -36,10 +36,11 @@ def command(names: tuple[str, ...], everything: bool, device: str, update: str |
             if len(chosen) == 1:
                 raise
             click.echo(f"{name}\n  unreadable  {' '.join(str(error).split())}")
-            unreadable = True
+            code = 2
             continue
-        failed = failed or not report.ok
+        broken = [check.name for check in report.checks if check.ok is False]
+        code = max(code, 1 if broken == ["golden"] else 2 if broken else 0)
         click.echo(f"{name}  ({report.folder})")
         for check in report.checks:
             click.echo(f"  {check.name:6}  {MARKS[check.ok]:6}  {check.detail}")
-    return 2 if unreadable else int(failed)
+    return code

@@ -15,7 +15,7 @@ from polzoo.data.files import missing, read_bytes
 from polzoo.data.formats import SUFFIXES, read_disparity, read_image, read_mask
 from polzoo.data.options import FolderOptions
 from polzoo.data.sample import POLARITY, Sample
-from polzoo.errors import PolzooError, nearest, unknown
+from polzoo.errors import PolzooError, home, nearest, unknown
 
 MASKS = ("valid", "visible", "glass")
 COLUMNS = ("left", "right", "disparity", "scale", "offset", *MASKS, "polarity", "name")
@@ -49,7 +49,7 @@ class Folder:
 
     def __init__(self, options: FolderOptions) -> None:
         self.options = options
-        path = Path(options.path).expanduser()
+        path = home(options.path)
         self.rows = _scan(path, options) if os.path.isdir(path) else _parse(path, options)
 
     def __len__(self) -> int:

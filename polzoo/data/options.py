@@ -17,7 +17,7 @@ class SyntheticOptions(Options):
     """
 
     seed: int = Field(default=0, ge=0, description="which series of scenes")
-    length: int = Field(default=1000, ge=1, description="number of pairs")
+    length: int = Field(default=1000, ge=1, le=2**31, description="number of pairs")
     height: int = Field(default=256, ge=32, le=4096, description="rows of a view, pixels")
     width: int = Field(default=320, ge=32, le=4096, description="columns of a view, pixels")
     max_disparity: float = Field(default=48.0, ge=8.0, le=1024.0, description="no left pixel has more, pixels")

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from polzoo import cards
 from polzoo.data.sample import Sample
-from polzoo.errors import PolzooError, shorten, unknown
+from polzoo.errors import PolzooError, home, shorten, unknown
 from polzoo.evaluation import report
 from polzoo.evaluation.regions import REGIONS, regions
 from polzoo.registry import registry
@@ -190,7 +190,7 @@ def open_data(text: str) -> tuple[Dataset, str]:
     Raises:
         PolzooError: nothing of that name, or a folder that is not there or not laid out as expected.
     """
-    zoo, path = registry(), Path(text).expanduser()
+    zoo, path = registry(), home(text)
     name = text.partition("(")[0].strip().removeprefix("dataset=").strip()
     if zoo.find("dataset", name):
         part = parse_part("dataset", text)

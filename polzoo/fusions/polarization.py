@@ -37,9 +37,9 @@ def gradient(disparity: Tensor) -> Tensor:
     d = disparity.detach().float()
     gx = F.pad(d[..., :, 1:] - d[..., :, :-1], (0, 1, 0, 0), mode="replicate")
     gy = F.pad(d[..., 1:, :] - d[..., :-1, :], (0, 0, 0, 1), mode="replicate")
-    magnitude = torch.sqrt(gx.square() + gy.square() + 1e-8)
-    largest = magnitude.amax((1, 2, 3), keepdim=True)
-    return torch.where(largest < 1e-3, 0.0, magnitude / (largest + 1e-8))
+    square = gx.square() + gy.square()
+    magnitude, steepest = torch.sqrt(square + 1e-8), square.amax((1, 2, 3), keepdim=True)
+    return torch.where(steepest < 1e-6, 0.0, magnitude / (torch.sqrt(steepest + 1e-8) + 1e-8))
 
 
 def _grey(view: Tensor, stride: int) -> Tensor:

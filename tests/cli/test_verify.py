@@ -45,7 +45,7 @@ def test_another_operator(folder, capsys):
 
 def test_a_failed_check(folder, original, capsys):
     damage(folder)
-    assert main(["verify", str(original), str(folder)]) == 1
+    assert main(["verify", str(original), str(folder)]) == 2
     out = capsys.readouterr().out
     assert "hash    FAILED" in out and "does not match the sha256" in out
 
@@ -70,7 +70,7 @@ def test_all(original, folder, capsys, monkeypatch):
     known |= {"a": original, "b": folder}
     assert main(["verify", "--all"]) == 0
     damage(folder)
-    assert main(["verify", "--all"]) == 1
+    assert main(["verify", "--all"]) == 2
     assert "FAILED" in capsys.readouterr().out
 
 
