@@ -183,9 +183,9 @@ def test_options_reach_the_component(zoo):
         width: int = 4
 
     class Wide(Fusion):
-        def __init__(self, options, host):
+        def __init__(self, options: Sized, host):
             super().__init__(options, host)
             self.layer = nn.Conv2d(1, options.width, 1)
 
     with registry().temporary("fusion", "wide", Wide, Sized):
-        assert polzoo.build("toy+wide(width=7)").fusion.layer.out_channels == 7
+        assert polzoo.build("toy+wide(width=7)").fusion.state_dict()["layer.weight"].shape == (7, 1, 1, 1)

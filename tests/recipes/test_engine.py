@@ -79,7 +79,9 @@ def test_it_learns(recipe, tmp_path):
 
 def test_a_run_starts_from_anothers_weights(recipe, tmp_path):
     first = train(recipe, tmp_path / "first", stop_after=3)
-    second = recipe.model_copy(update={"init": config.Init(source=str(first)), "options": {"lr": 1e-12}})
+    second = recipe.model_copy(
+        update={"init": config.Init.model_validate({"from": str(first)}), "options": {"lr": 1e-12}}
+    )
     made = train(second, tmp_path / "second", stop_after=1)
     before, after = polzoo.load(str(first)).state_dict(), polzoo.load(str(made)).state_dict()
     weights = [k for k in before if "running" not in k and "num_batches" not in k]
@@ -90,7 +92,10 @@ def test_a_run_starts_from_anothers_weights(recipe, tmp_path):
 def test_starting_from_another_model_is_refused(recipe, tmp_path):
     first = train(recipe, tmp_path / "first", stop_after=1)
     wider = recipe.model_copy(
-        update={"init": config.Init(source=str(first)), "model": recipe.model.replace("width=8", "width=12")}
+        update={
+            "init": config.Init.model_validate({"from": str(first)}),
+            "model": recipe.model.replace("width=8", "width=12"),
+        }
     )
     with pytest.raises(PolzooError, match=r"is raft-lite.*width=8.*this recipe trains raft-lite.*width=12"):
         train(wider, tmp_path / "second")
