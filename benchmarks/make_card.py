@@ -1,6 +1,6 @@
 """Publish a trained run as ``model_cards/NAME``: half-precision weights, held-out figures, card.
 
-    polzoo train recipes/polstereo-nano.toml                                  # writes runs/polstereo-nano/checkpoint
+    polzoo train polstereo-nano                                               # writes runs/polstereo-nano/checkpoint
     python benchmarks/make_card.py runs/polstereo-nano/checkpoint model_cards/polstereo-nano --real ../shared/data
 
 The scenes are those of ``benchmarks/eval_scenes.toml``, the comparator the best setting that ``sgbm_search.py`` found
@@ -14,6 +14,7 @@ import json
 import shlex
 import tempfile
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 from real_pairs import write_manifest
@@ -23,6 +24,7 @@ from polzoo import checkpoint
 from polzoo.config import CARD, RECIPE, read_config
 from polzoo.evaluation import card, report
 from polzoo.evaluation.evaluate import evaluate, open_data
+from polzoo.spec import format_part, parse_part
 
 HERE = Path(__file__).parent
 WIDEST = 224  # px, covers the largest true disparity of the real pairs
@@ -46,7 +48,10 @@ def _evaluations(target: Path, real: Path | None) -> list[dict]:
     scenes = tomllib.loads((HERE / "eval_scenes.toml").read_text())["test"]["data"]
     found = [_evaluate([name, sgbm], scenes, scenes)]
     if real is not None:
-        wide = sgbm.replace("(", f"(num_disparities={WIDEST},")
+        part = parse_part("baseline", sgbm)
+        wide = format_part(
+            "baseline", replace(part, options=part.options.model_copy(update={"num_disparities": WIDEST}))
+        )
         with tempfile.TemporaryDirectory() as folder:
             manifest = write_manifest(real, Path(folder) / "real_pairs.csv")
             found.append(_evaluate([name, wide], str(manifest), manifest.name))

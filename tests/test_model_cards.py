@@ -8,9 +8,11 @@ import pytest
 
 import polzoo
 from polzoo import cards, checkpoint
+from polzoo.config import read_config
 from polzoo.data.options import SyntheticOptions
 from polzoo.data.synthetic import Synthetic
 from polzoo.evaluation import card
+from polzoo.evaluation.evaluate import evaluate, open_data
 
 CARDS = cards.folders()
 
@@ -24,6 +26,21 @@ def test_it_verifies(name):
 @pytest.mark.parametrize("name", CARDS)
 def test_the_card_is_what_its_files_say(name):
     assert (CARDS[name] / "README.md").read_text() == card.render(CARDS[name])
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_its_figures_are_of_these_weights(name):
+    weights = read_config(CARDS[name]).sha256["model.safetensors"]
+    for result in json.loads((CARDS[name] / "eval.json").read_text())["evaluations"]:
+        assert [m["sha256"] for m in result["methods"] if m["kind"] == "checkpoint"] == [weights]
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_its_first_pairs_give_the_same_figures_again(name):
+    result = json.loads((CARDS[name] / "eval.json").read_text())["evaluations"][0]
+    again = evaluate([name], open_data(result["data"]["spec"])[0], limit=2)["methods"][0]["each"]
+    for label, figures in again.items():
+        assert figures == pytest.approx(result["methods"][0]["each"][label][:2], rel=0.02, abs=0.02)
 
 
 @pytest.mark.parametrize("name", CARDS)

@@ -39,10 +39,6 @@ class RowVolume:
         """``left(x) + right(x′)``: two (B, C, h, w) maps → (B, C, h, w, w′)."""
         return left.unsqueeze(-1) + right.unsqueeze(-2)
 
-    def scaled(self, weight: Tensor) -> RowVolume:
-        """The volume times ``weight`` (B, 1 or G, h, w, w′)."""
-        return RowVolume(self.values * weight)
-
     def pyramid(self, channels: Sequence[Channel], *, half_pixel: bool = True) -> RowPyramid:
         return RowPyramid(self.values, channels, half_pixel=half_pixel)
 
@@ -116,8 +112,6 @@ class OnDemand:
 
     def pairwise(self, left: Tensor, right: Tensor) -> Tensor:
         raise PolzooError("the on-demand lookup builds no cost volume that could be modulated; use lookup='reg'")
-
-    scaled = pairwise
 
     def pyramid(self, channels: Sequence[Channel], *, half_pixel: bool = True) -> OnDemandPyramid:
         return OnDemandPyramid(self.left, self.right, channels, half_pixel=half_pixel)

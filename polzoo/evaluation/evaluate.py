@@ -46,6 +46,7 @@ class Method:
     spec: str
     run: Callable[[Sample], NDArray[np.float32]]
     iterations: int | None = None
+    sha256: str | None = None
 
 
 @dataclass
@@ -163,7 +164,8 @@ class _Board:
         return {"regions": known, "methods": [self._figures(method, known) for method in self.methods]}
 
     def _figures(self, method: Method, known: Iterable[str]) -> dict[str, Any]:
-        about = {"name": method.name, "kind": method.kind, "spec": method.spec, "iterations": method.iterations}
+        about = {"name": method.name, "kind": method.kind, "spec": method.spec}
+        about |= {"iterations": method.iterations, "sha256": method.sha256}  # of a checkpoint's weights
         figures = {
             name: {m.label: self.tallies[method.name, name, m.label].result(m.unit) for m in self.metrics}
             for name in known
@@ -238,6 +240,8 @@ def _checkpoint(text: str, iterations: int | None, device: str) -> Method:
     import torch
 
     import polzoo
+    from polzoo.config import WEIGHTS, read_config
+    from polzoo.names import resolve
     from polzoo.predict import as_iterations
 
     model = polzoo.load(text, device=device)
@@ -249,7 +253,8 @@ def _checkpoint(text: str, iterations: int | None, device: str) -> Method:
             output = model(*views, polarity=torch.tensor([float(sample.polarity)], device=device), iterations=steps)
         return output.disparity[0, 0].float().cpu().numpy()
 
-    return Method(text, "checkpoint", str(model.spec), run, steps)
+    weights = read_config(resolve(text)).sha256[WEIGHTS]
+    return Method(text, "checkpoint", str(model.spec), run, steps, weights)
 
 
 def _metrics(texts: Sequence[str]) -> dict[str, Metric]:

@@ -11,6 +11,7 @@ import pytest
 
 HEAVY = ("torch", "torchvision", "timm", "numpy", "cv2", "PIL", "matplotlib", "huggingface_hub", "accelerate")
 COMMANDS = [[], ["--help"], ["list"], ["list", "--json"], ["plugins"], ["info", "raft"], ["info", "raft+v2c"]]
+COMMANDS += [["info", "polstereo-nano"], ["list", "checkpoints"], ["plugins", "--json"]]
 LIMIT = 0.5  # CPU-seconds
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -26,7 +27,10 @@ Run = Callable[..., tuple[int, str, str]]
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     """``main`` in this process, with the built-ins alone and two model cards."""
     zoo = Registry.installed([])
-    for module in ("polzoo.registry", "polzoo.cards", "polzoo.cli.list", "polzoo.cli.info", "polzoo.cli.plugins"):
+    modules = ("polzoo.registry", "polzoo.cards", "polzoo.cli.list", "polzoo.cli.info", "polzoo.cli.plugins")
+    for module in modules:
+        importlib.import_module(module)  # first, or a module imported below would keep the stand-in for good
+    for module in modules:
         __import__(module)
         monkeypatch.setattr(f"{module}.registry", lambda: zoo)
     found = {}
