@@ -47,6 +47,8 @@ def _evaluations(target: Path, real: Path | None) -> list[dict]:
     name, sgbm = target.name, _comparator()
     scenes = tomllib.loads((HERE / "eval_scenes.toml").read_text())["test"]["data"]
     found = [_evaluate([name, sgbm], scenes, scenes)]
+    plain = scenes.replace(")", ',analysers="none")')  # the same scenes, photographed without analysers
+    found.append(_evaluate([name, sgbm], plain, plain))
     if real is not None:
         part = parse_part("baseline", sgbm)
         wide = format_part(

@@ -1,4 +1,4 @@
-"""V2C, gradient gating: polarization steps in where it sees glass and the disparity is uncertain.
+"""V2C, gradient gating: a gate on polarization and on the disparity's gradient lets a residual of polarization in.
 
 Source: Po-Ting Lin, "Gradient Gating", blueprints, potinglin.org/blueprints.
 """

@@ -84,7 +84,7 @@ def _loop(accelerator: Accelerator, recipe: Recipe, config: TrainingConfig, out:
     dataset = _component("dataset", config.data)
     ranks = accelerator.process_index, accelerator.num_processes
     sampler = StepSampler(len(dataset), config.batch_size, config.seed, range(start, end), *ranks)
-    log = _Log(out, config, start, recent, accelerator)
+    log = _Log(out, config, start, end, recent, accelerator)
     bad = 0
     for step, batch in enumerate(loader(dataset, sampler, config.workers), start + 1):
         losses, norm = _step(accelerator, wrapped, prepared, batch, config.clip)
@@ -117,6 +117,8 @@ def _source(init: Init, out: Path) -> str:
         return str(init.source)
     made = out / "init" / "checkpoint"
     if not made.is_dir():
+        end = f" to step {init.steps}" if init.steps else ""
+        print(f"first part: recipe {init.recipe}{end}, in {out / 'init'}", file=sys.stderr, flush=True)
         train(read(find(init.recipe)), out / "init", resume=True, stop_after=init.steps)
     return f"dir:{made}"
 
@@ -177,9 +179,15 @@ class _Log:
     """
 
     def __init__(
-        self, out: Path, config: TrainingConfig, start: int, recent: list[dict[str, float]], accelerator: Accelerator
+        self,
+        out: Path,
+        config: TrainingConfig,
+        start: int,
+        end: int,
+        recent: list[dict[str, float]],
+        accelerator: Accelerator,
     ) -> None:
-        self.config, self.start, self.accelerator = config, start, accelerator
+        self.config, self.start, self.end, self.accelerator = config, start, end, accelerator
         self.path, self.began, self.recent, self.opened = out / "log.jsonl", time.monotonic(), recent, False
 
     def write(self, step: int, losses: dict[str, float], norm: float, rates: list[float]) -> None:
@@ -192,10 +200,10 @@ class _Log:
             return
         pace = (time.monotonic() - self.began) / (step - self.start)
         self._append(json.dumps({"step": step, **mean, "grad_norm": norm, "lr": rates, "s_per_step": pace}) + "\n")
-        left = int(pace * (self.config.steps - step))
+        left = int(pace * (self.end - step))
         eta = f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}"
         shown = "  ".join(f"{name} {value:.3f}" for name, value in mean.items())
-        print(f"step {step}/{self.config.steps}  {shown}  {pace:.2f} s/step  ETA {eta}", file=sys.stderr, flush=True)
+        print(f"step {step}/{self.end}  {shown}  {pace:.2f} s/step  ETA {eta}", file=sys.stderr, flush=True)
 
     def _append(self, line: str) -> None:
         if not self.opened:
