@@ -50,7 +50,8 @@ def train(config: TrainingConfig, out: Path, *, resume: bool = False, stop_after
         raise PolzooError(f"{out} holds a run already: add --resume to go on with it, or --out for another folder")
     if stop_after is not None and state.exists(states) and state.reached(states) > stop_after:
         raise PolzooError(f"{out} is at step {state.reached(states)} already, beyond --stop-after {stop_after}")
-    source = _source(config.init, out) if config.init else None
+    fresh = not state.exists(states)  # a resumed run has its weights: no need of those it started from
+    source = _source(config.init, out) if config.init and fresh else None
     AcceleratorState._reset_state()  # an earlier run of this process may have had another precision
     accelerator = Accelerator(mixed_precision=config.precision, cpu=not torch.cuda.is_available())
     recipe = _recipe(config, source)

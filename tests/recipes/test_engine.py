@@ -1,6 +1,7 @@
 """Training end to end on a tiny model: learns, resumes to the same losses, writes a checkpoint, refuses bad input."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -171,6 +172,17 @@ def test_stopping_before_where_the_run_is_is_refused(recipe, tmp_path):
     train(recipe, tmp_path / "run", stop_after=4)
     with pytest.raises(PolzooError, match="at step 4 already, beyond --stop-after 2"):
         train(recipe, tmp_path / "run", resume=True, stop_after=2)
+
+
+def test_a_resumed_run_needs_nothing_of_what_it_started_from(recipe, tmp_path):
+    first = train(recipe, tmp_path / "first", stop_after=1)
+    after = recipe.model_copy(update={"init": config.Init.model_validate({"from": str(first)})})
+    whole = train(after, tmp_path / "whole")
+    train(after, tmp_path / "run", stop_after=3)
+    shutil.rmtree(tmp_path / "first")
+    again = train(after, tmp_path / "run", resume=True)
+    a, b = polzoo.load(str(whole)).state_dict(), polzoo.load(str(again)).state_dict()
+    assert all(torch.equal(a[k], b[k]) for k in a)
 
 
 def test_a_first_recipe_is_run_before_and_only_once(recipe, tmp_path):
