@@ -8,7 +8,7 @@ pixels, positive, left is the reference.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -146,6 +146,10 @@ class Sites(Protocol):
         ...
 
 
+Pairwise = Callable[[Tensor, Tensor], Tensor]
+"""``left(x) + right(x')`` of two (B, C, h, w) maps, in the layout of a cost volume."""
+
+
 class Volume(Protocol):
     """Matching cost that can be looked up around a disparity."""
 
@@ -166,6 +170,11 @@ class Correlation(Protocol):
     def pairwise(self, left: Tensor, right: Tensor) -> Tensor:
         """``left(x) + right(x')`` of two (B, C, h, w) maps in this volume's own layout: (B, C, h, w, w') for all
         pairs. Raises PolzooError where the volume is never built (on-demand lookup)."""
+        ...
+
+    def modulate(self, weight: Callable[[Pairwise], Tensor]) -> Correlation:
+        """This volume with every cost multiplied by ``weight(pairwise)``, one channel in the volume's own layout. A
+        volume of several layouts asks once for each. Raises PolzooError where the volume is never built."""
         ...
 
 

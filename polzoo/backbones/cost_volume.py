@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import groupby
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from polzoo.errors import PolzooError
-from polzoo.interfaces import Channel, Sites
+from polzoo.interfaces import Channel, Pairwise, Sites
 
 
 def full_precision(like: Tensor) -> AbstractContextManager[object]:
@@ -38,6 +38,10 @@ class RowVolume:
     def pairwise(self, left: Tensor, right: Tensor) -> Tensor:
         """``left(x) + right(x′)``: two (B, C, h, w) maps → (B, C, h, w, w′)."""
         return left.unsqueeze(-1) + right.unsqueeze(-2)
+
+    def modulate(self, weight: Callable[[Pairwise], Tensor]) -> RowVolume:
+        """The volume with every cost multiplied by ``weight(pairwise)``, (B, 1, h, w, w′)."""
+        return RowVolume(self.values * weight(self.pairwise))
 
     def pyramid(self, channels: Sequence[Channel], *, half_pixel: bool = True) -> RowPyramid:
         return RowPyramid(self.values, channels, half_pixel=half_pixel)
@@ -111,6 +115,9 @@ class OnDemand:
         self.left, self.right = left if normalise else left / left.shape[1] ** 0.5, right
 
     def pairwise(self, left: Tensor, right: Tensor) -> Tensor:
+        raise PolzooError("the on-demand lookup builds no cost volume that could be modulated; use lookup='reg'")
+
+    def modulate(self, weight: Callable[[Pairwise], Tensor]) -> RowVolume:
         raise PolzooError("the on-demand lookup builds no cost volume that could be modulated; use lookup='reg'")
 
     def pyramid(self, channels: Sequence[Channel], *, half_pixel: bool = True) -> OnDemandPyramid:
