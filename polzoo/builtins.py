@@ -24,18 +24,46 @@ def backbones(register: Register) -> None:
         summary=f"small one-GRU backbone with cosine correlation ({CREDIT})",
         licence="MIT",
     )
+    register(
+        "igev",
+        "polzoo.backbones.igev:IGEVStereo",
+        config=f"{options}:IGEVOptions",
+        summary="Selective-IGEV (Wang et al. 2024) and IGEV-Stereo (Xu et al. 2023); reads the official weights",
+        licence="MIT",
+    )
 
 
 @hookimpl
 def fusions(register: Register) -> None:
     register("none", "polzoo.interfaces:Fusion", summary="no fusion: the images alone", licence="MIT")
-    register(
-        "v2c",
-        "polzoo.fusions.v2c:StereoPolVolumeV2C",
-        config="polzoo.fusions.options:V2COptions",
-        summary=f"gradient-gated polarization residual on every lookup ({CREDIT})",
-        licence="MIT",
-    )
+    for name, target, options, summary in (
+        ("concat", "concat:ConcatFusion", "PolEncOptions", "polarization features joined to the matching features"),
+        (
+            "crossattn",
+            "crossattn:CrossAttentionFusion",
+            "CrossAttentionOptions",
+            "features query polarization features",
+        ),
+        ("v1", "v1:StereoPolVolume", "PolVolumeOptions", "polarization differences beside the matching costs"),
+        ("v2", "v2:StereoPolVolumeV2", "V2Options", "polarization attention and gated fusion of the two lookups"),
+        ("v2a", "v2a:StereoPolVolumeV2A", "V2AOptions", "polarization residual on every lookup"),
+        ("v2b", "v2b:StereoPolVolumeV2B", "V2BOptions", "polarization residual, let in step by step"),
+        ("v2c", "v2c:StereoPolVolumeV2C", "V2COptions", "gradient-gated polarization residual on every lookup"),
+        ("v2d", "v2d:StereoPolVolumeV2D", "V2DOptions", "gate on every looked-up cost from colour differences"),
+        ("v2e", "v2e:StereoPolVolumeV2E", "V2EOptions", "volume weighed by the difference of each pair of pixels"),
+        ("twopass", "twopass:TwoPassFusion", "ContextOptions", "second pass with the contrast the first has aligned"),
+        ("film", "film:FiLMFusion", "FiLMOptions", "coarse polarization features scale and shift the context"),
+        ("dualvolume", "dualvolume:DualVolumeFusion", "DualVolumeOptions", "two costs blended per pixel"),
+        ("confidence", "confidence:GlassConfidence", None, "costs suppressed where polarization says glass"),
+        ("sideinfo", "sideinfo:SideInformation", None, "difference, ratio and edge maps into the context"),
+    ):
+        register(
+            name,
+            f"polzoo.fusions.{target}",
+            config=options and f"polzoo.fusions.options:{options}",
+            summary=f"{summary} ({CREDIT})",
+            licence="MIT",
+        )
 
 
 @hookimpl

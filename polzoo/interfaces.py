@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from polzoo.options import Options
+from polzoo.settings import alpha
 
 if TYPE_CHECKING:
     from polzoo.model import StereoModel
@@ -56,9 +57,14 @@ class Pair:
 
 
 class Recorder(Protocol):
-    """Receives what a fusion or a cell wants to show; a call without one records nothing and costs nothing."""
+    """Receives what a fusion or a cell wants to show; a call without one records nothing and costs nothing.
+    ``step`` is None for what stands outside the iterations (hooks 1–4).
 
-    def record(self, step: Step, name: str, value: Tensor) -> None: ...
+    Any map may be recorded under any name. ``gate`` and ``residual`` (before gate and α) belong together, as do
+    ``query``, ``key`` and ``mask`` of an attention: ``polzoo explain`` reads them so.
+    """
+
+    def record(self, step: Step | None, name: str, value: Tensor) -> None: ...
 
 
 class Step(NamedTuple):
@@ -77,19 +83,6 @@ class Step(NamedTuple):
         return value
 
 
-def alpha(index: int, iterations: int, trained: int, schedule: str) -> float:
-    """Weight of polarization at iteration ``index`` of ``iterations`` (spec "polarization" §5).
-
-    ``literal``: the blueprint's i / max(N − 1, 1), 0 for a single iteration. ``aligned``: a step stands for the window
-    of the ``trained`` iterations that ends with it, so a model pruned to one iteration sees α = 1.
-    """
-    if schedule == "literal":
-        return index / max(iterations - 1, 1)
-    if trained == 1:
-        return 1.0
-    return min(max(((index + 1) * trained / iterations - 1) / (trained - 1), 0.0), 1.0)
-
-
 @dataclass(frozen=True)
 class Call:
     """One forward pass: the pair, ``iterations`` per pass, the N trained with, the fusion's cap and a recorder."""
@@ -105,6 +98,12 @@ class Call:
         for i in range(self.iterations):
             weight = alpha(i, self.iterations, self.schedule_steps, self.schedule)
             yield Step(p, i, self.iterations, weight, self.recorder)
+
+    def record(self, name: str, value: Tensor) -> Tensor:
+        """:meth:`Step.record` for what stands outside the iterations."""
+        if self.recorder is not None:
+            self.recorder.record(None, name, value)
+        return value
 
 
 @dataclass(frozen=True)
@@ -268,23 +267,21 @@ class Fusion(nn.Module):
         passes: how often the refinement loop runs.
         reach: how far ``modulate_lookup`` sees around a pixel on the feature grid; None if it needs the whole map.
         needs: "rgb" or "pair" (both images and the polarity) or the polarization maps it declares.
+        capped: whether it has a learned weight under the recipe's cap (``call.alpha_cap``).
         trainable_in_pip: whether iteration pruning may train it with the update cell.
     """
 
     passes: int = 1
     reach: int | None = 0
     needs: str = "rgb"
+    capped: bool = False
     trainable_in_pip: bool = False
 
     def __init__(self, options: Options, host: Host) -> None:
         super().__init__()
         self.options = options
         self.host = host
-
-    @property
-    def schedule(self) -> str:
-        """How α runs over the iterations: ``aligned`` or ``literal`` (see :func:`alpha`)."""
-        return getattr(self.options, "schedule", "aligned")
+        self.schedule: str = getattr(options, "schedule", "aligned")
 
     def lookup_dim(self) -> int:
         """Channels of the cost that the update cell reads."""
@@ -356,11 +353,16 @@ class Recipe(nn.Module):
     options: Any
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Losses of a collated batch of samples; ``batch["step"]`` is the number of optimisation steps done before."""
         raise NotImplementedError
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Optimiser groups, each with its own ``lr``."""
         raise NotImplementedError
+
+    def alpha_cap(self, step: int) -> float:
+        """Cap of the fusion's learned weight, in [0, 1], after ``step`` optimisation steps; a checkpoint stores it."""
+        return 1.0
 
 
 class Importance(Protocol):

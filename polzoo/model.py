@@ -190,8 +190,7 @@ class StereoModel(nn.Module):
 
     def _upsample(self, disparity: Tensor, hidden: tuple[Tensor, ...], cell: Cell, prepared: Prepared) -> Tensor:
         full = self.backbone.upsample(disparity, cell.mask(hidden), prepared.encoding).float()
-        left, right, top, bottom = prepared.crop
-        return full[..., top : full.shape[-2] - bottom, left : full.shape[-1] - right]
+        return F.pad(full, [-side for side in prepared.crop])
 
     def padding(self, views: dict[str, Tensor]) -> tuple[int, int, int, int]:
         """Pixels to add (left, right, top, bottom) up to the backbone's multiple, split evenly as RAFT-Stereo does.
@@ -209,7 +208,7 @@ class StereoModel(nn.Module):
                 raise PolzooError(
                     f"left {tuple(shape)} and {name} {tuple(view.shape)} must have the same shape, not empty"
                 )
-        high, wide = (-n % self.backbone.multiple for n in shape[-2:])
+        high, wide = (-(-n // self.backbone.multiple) * self.backbone.multiple - n for n in shape[-2:])
         return wide // 2, wide - wide // 2, high // 2, high - high // 2
 
     def _polarity(self, polarity: Tensor | float | None, like: Tensor) -> Tensor:
@@ -217,6 +216,7 @@ class StereoModel(nn.Module):
         value = torch.as_tensor(value, dtype=torch.float32).reshape(-1)
         if len(value) not in (1, len(like)):
             raise PolzooError(f"polarity has {len(value)} values for a batch of {len(like)}")
-        if value.device.type == "cpu" and any(abs(v) not in (0, 1) for v in value.tolist()):  # elsewhere it would wait
+        readable = value.device.type == "cpu" and not torch.compiler.is_compiling()  # elsewhere it would wait
+        if readable and any(abs(v) not in (0, 1) for v in value.tolist()):
             raise PolzooError(f"polarity must be +1, 0 or -1, not {value.tolist()}")
         return value.to(like.device).expand(len(like))

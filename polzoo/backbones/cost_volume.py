@@ -77,13 +77,17 @@ class RowPyramid:
 
     def lookup(self, disparity: Tensor, at: Sites) -> Tensor:
         """Costs (B, len(channels), h, w) around ``disparity`` (B, 1, h, w), feature pixels."""
+        return at.take(self.costs(disparity))
+
+    def costs(self, disparity: Tensor) -> Tensor:
+        """:meth:`lookup` at every pixel."""
         x = torch.arange(disparity.shape[-1], device=disparity.device, dtype=torch.float32)
         position = x - disparity.float()[:, 0]
         parts = [
             self._read(level, position, [c.offset for c in run], run)
             for level, run in ((level, list(run)) for level, run in groupby(self.channels, key=lambda c: c.level))
         ]
-        return at.take(torch.cat(parts, 1))
+        return torch.cat(parts, 1)
 
     def _read(self, level: int, position: Tensor, offsets: list[int], run: list[Channel]) -> Tensor:
         """One level at (B, h, w) positions: window of neighbouring cells gathered once, interpolated, put in order."""
@@ -134,6 +138,22 @@ class OnDemandPyramid(RowPyramid):
     def _near(self, values: Tensor, index: Tensor) -> Tensor:
         cells = index.unsqueeze(1).expand(-1, values.shape[1], -1, -1, -1).unbind(-1)
         return torch.stack([(self._left * values.gather(-1, cell)).sum(1, keepdim=True) for cell in cells], -1)
+
+
+class RowDifference(RowPyramid):
+    """Difference left(x) − right(x′) of two (B, C, h, w) maps, each C a group, pooled and read as a cost volume is.
+
+    A difference is linear in the right map, so that map is pooled instead of a volume, which is never made.
+    """
+
+    def __init__(self, left: Tensor, right: Tensor, channels: Sequence[Channel]) -> None:
+        super().__init__(torch.cat([right, torch.ones_like(right[:, :1])], 1), channels, half_pixel=True)
+        self._left = left.unsqueeze(-1)
+
+    def _near(self, values: Tensor, index: Tensor) -> Tensor:
+        flat = index.flatten(-2).unsqueeze(1).expand(-1, values.shape[1], -1, -1)
+        near = values.gather(-1, flat).unflatten(-1, index.shape[-2:])
+        return self._left * near[:, -1:] - near[:, :-1]  # the last channel is 1 inside the image, 0 in the padding
 
 
 def _levels(values: Tensor, channels: Sequence[Channel]):

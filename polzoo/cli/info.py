@@ -73,7 +73,21 @@ def _show_checkpoint(card: cards.Checkpoint) -> None:
     if folder is None:
         return
     click.echo(f"folder   {folder}")
+    click.echo(_schedule(cards.config(folder)))
     click.echo("config   " + json.dumps(cards.config(folder), indent=2, ensure_ascii=False))
+
+
+def _schedule(config: dict) -> str:
+    """How far polarization is let in, step by step, and the cap of a learned weight, as a run by default has them."""
+    from polzoo.settings import Settings, alpha
+
+    settings = Settings(**config["settings"])
+    n, trained = settings.iterations, settings.schedule_steps or settings.iterations
+    schedule = config["model"]["fusion"]["options"].get("schedule")
+    if schedule is None:
+        return f"steps    {n}; alpha_cap {settings.alpha_cap:g}"
+    steps = ", ".join(f"{alpha(i, n, trained, schedule):.2g}" for i in range(n))
+    return f"steps    {n} of {trained} trained; alpha {steps} ({schedule}); alpha_cap {settings.alpha_cap:g}"
 
 
 def _show_spec(text: str) -> None:

@@ -1,4 +1,4 @@
-"""What fusion strategies make of a polarized pair: the polarization volume and the disparity's gradient."""
+"""What fusion strategies make of a polarized pair: differences, unsigned contrast, the disparity's gradient."""
 
 from __future__ import annotations
 
@@ -6,26 +6,66 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from polzoo.backbones.cost_volume import RowPyramid, row_lookup
-from polzoo.interfaces import Pair, Sites
+from polzoo.backbones.cost_volume import RowDifference, row_lookup
+from polzoo.interfaces import Channel, Pair, Sites
 
 
 class PolarizationVolume:
     """Signed intensity difference of every pair of pixels on a row (spec "polarization" §3).
 
     ``pol[x, x'] = polarity · (L̄(x) − R̄(x'))`` of the views averaged over ``stride`` × ``stride`` cells and channels;
-    positive where the parallel camera sees more, which is where glass reflects. No parameters, no disparity needed.
+    positive where the parallel camera sees more, which is where glass reflects. No parameters, no disparity needed,
+    and no volume in memory: a difference of rows is made where it is looked up.
     """
 
     def __init__(self, pair: Pair, stride: int, levels: int, radius: int) -> None:
-        left, right = (_grey(view, stride) for view in (pair.intensity_left, pair.intensity_right))
-        sign = pair.polarity.float().view(-1, 1, 1, 1, 1)
-        values = sign * (left.unsqueeze(-1) - right.unsqueeze(-2))
-        self.pyramid = RowPyramid(values, row_lookup(levels, radius), half_pixel=True)
+        left, right = (view.mean(1, keepdim=True) for view in grid_views(pair, stride))
+        self.sign = signs(pair)
+        self.rows = RowDifference(left, right, row_lookup(levels, radius))
 
     def lookup(self, disparity: Tensor, at: Sites) -> Tensor:
         """(B, levels · (2 · radius + 1), h, w) differences around ``disparity`` (B, 1, h, w), feature pixels."""
-        return self.pyramid.lookup(disparity, at)
+        return at.take(self.sign * self.rows.costs(disparity))
+
+
+class ColourDifference:
+    """Signed difference of each colour, polarity · (L(x) − R(x − d − o)), at every ``offset`` o (level 0)."""
+
+    def __init__(self, pair: Pair, stride: int, offsets: tuple[int, ...]) -> None:
+        self.left, right = grid_views(pair, stride)
+        self.sign = signs(pair)
+        channels = [Channel(0, o, colour) for colour in range(3) for o in offsets]
+        self.rows = RowDifference(self.left, right, channels)
+
+    def lookup(self, disparity: Tensor, at: Sites) -> Tensor:
+        """(B, 3 · len(offsets), h, w), colour by colour; 0 where there is no partner inside the right image."""
+        return at.take(self.sign * self.rows.costs(disparity))
+
+
+def grid_views(pair: Pair, stride: int) -> tuple[Tensor, Tensor]:
+    """(left, right) intensities (B, 3, h, w), averaged over ``stride`` × ``stride`` cells."""
+    left, right = (F.avg_pool2d(view.float(), stride) for view in (pair.intensity_left, pair.intensity_right))
+    return left, right
+
+
+def signs(pair: Pair) -> Tensor:
+    """The polarity as a factor of maps, (B, 1, 1, 1)."""
+    return pair.polarity.float().view(-1, 1, 1, 1)
+
+
+def contrast(pair: Pair) -> Tensor:
+    """P = |polarity| · mean over colours of |L − R|, per sample divided by its maximum (+1e-6): (B, 1, H, W) in [0, 1].
+
+    Both views at the same coordinates, so it says *where* polarization differs within about a disparity, not more.
+    """
+    p = (pair.intensity_left.float() - pair.intensity_right.float()).abs().mean(1, keepdim=True)
+    p = p * signs(pair).abs()
+    return p / (p.amax((1, 2, 3), keepdim=True) + 1e-6)
+
+
+def soft_threshold(p: Tensor) -> Tensor:
+    """P · σ(20 · (P − 0.05)): noise is pressed towards 0, clear contrast passes (spec "polarization" §4, PolEnc)."""
+    return p * torch.sigmoid(20 * (p - 0.05))
 
 
 def gradient(disparity: Tensor) -> Tensor:
@@ -40,7 +80,3 @@ def gradient(disparity: Tensor) -> Tensor:
     square = gx.square() + gy.square()
     magnitude, steepest = torch.sqrt(square + 1e-8), square.amax((1, 2, 3), keepdim=True)
     return torch.where(steepest < 1e-6, 0.0, magnitude / (torch.sqrt(steepest + 1e-8) + 1e-8))
-
-
-def _grey(view: Tensor, stride: int) -> Tensor:
-    return F.avg_pool2d(view.float(), stride).mean(1, keepdim=True)

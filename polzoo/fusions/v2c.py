@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from polzoo.fusions.layers import Scale, zero_init
+from polzoo.fusions.layers import gating_network, pol_corr_residual
 from polzoo.fusions.options import V2COptions
 from polzoo.fusions.polarization import PolarizationVolume, gradient
 from polzoo.interfaces import Call, Encoding, Fusion, Host, Sites, Step
@@ -21,25 +21,13 @@ class StereoPolVolumeV2C(Fusion):
     options: V2COptions
     reach: int = 2
     needs = "pair"
+    identity_at_start = True
     trainable_in_pip = True
 
     def __init__(self, options: V2COptions, host: Host) -> None:
         super().__init__(options, host)
-        pol = options.pol_levels * (2 * options.pol_radius + 1)
-        self.residual = nn.Sequential(
-            nn.Conv2d(pol, options.hidden, 3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(options.hidden, options.hidden, 3, padding=1),
-            nn.ReLU(inplace=True),
-            zero_init(nn.Conv2d(options.hidden, len(host.lookup), 1)),
-            Scale(options.scale_init),
-        )
-        self.gate = nn.Sequential(
-            nn.Conv2d(pol + 1, options.gate_hidden, 3, padding=1),
-            nn.ReLU(inplace=True),
-            zero_init(nn.Conv2d(options.gate_hidden, 1, 1)),
-            nn.Sigmoid(),
-        )
+        self.residual = pol_corr_residual(options.pol_dim, options.hidden, len(host.lookup), options.scale_init)
+        self.gate = gating_network(options.pol_dim + 1, options.gate_hidden)
 
     def encode(self, call: Call, encoding: Encoding) -> PolarizationVolume:
         return PolarizationVolume(call.pair, self.host.stride, self.options.pol_levels, self.options.pol_radius)
@@ -48,4 +36,4 @@ class StereoPolVolumeV2C(Fusion):
         wide = at.grow(self.reach)
         p, m = pol.lookup(disparity.detach(), wide), wide.take(gradient(disparity))
         gate = step.record("gate", at.run(self.gate, wide.cat(p, m)))
-        return cost + step.alpha * gate * at.run(self.residual, p)
+        return cost + step.alpha * gate * step.record("residual", at.run(self.residual, p))

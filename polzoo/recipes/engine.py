@@ -57,6 +57,7 @@ def train(config: TrainingConfig, out: Path, *, resume: bool = False, stop_after
     recipe = _recipe(config, source)
     end = min(stop_after or config.steps, config.steps)
     _loop(accelerator, recipe, config, out, end)
+    recipe.model.settings = recipe.model.settings.model_copy(update={"alpha_cap": recipe.alpha_cap(end)})
     if accelerator.is_main_process:
         provenance = {
             "recipe": config.name,
@@ -88,7 +89,7 @@ def _loop(accelerator: Accelerator, recipe: Recipe, config: TrainingConfig, out:
     log = _Log(out, config, start, end, recent, accelerator)
     bad = 0
     for step, batch in enumerate(loader(dataset, sampler, config.workers), start + 1):
-        losses, norm = _step(accelerator, wrapped, prepared, batch, config.clip)
+        losses, norm = _step(accelerator, wrapped, prepared, batch, step - 1, config.clip)
         scheduler.step()
         bad = 0 if math.isfinite(norm) else bad + 1
         if bad == PATIENCE:
@@ -98,11 +99,13 @@ def _loop(accelerator: Accelerator, recipe: Recipe, config: TrainingConfig, out:
             state.save(states, step, config, recipe.model, optimizer, scheduler, log.recent)
 
 
-def _step(accelerator: Accelerator, recipe, optimizer, batch: dict, clip: float) -> tuple[dict[str, float], float]:
-    """One optimisation step: (losses, gradient norm). A norm that is not finite leaves the weights alone."""
+def _step(
+    accelerator: Accelerator, recipe, optimizer, batch: dict, done: int, clip: float
+) -> tuple[dict[str, float], float]:
+    """One optimisation step after ``done``: (losses, gradient norm). A norm not finite leaves the weights alone."""
     batch = {name: value.to(accelerator.device) for name, value in batch.items()}
     optimizer.zero_grad(set_to_none=True)
-    losses = recipe(batch)
+    losses = recipe({**batch, "step": done})
     accelerator.backward(losses["loss"])
     total = accelerator.clip_grad_norm_(recipe.parameters(), clip)
     assert total is not None  # it is under DeepSpeed without an engine, which prepare() always makes
@@ -145,6 +148,9 @@ def _recipe(config: TrainingConfig, source: str | None) -> Recipe:
     part = make_part(
         "recipe", part.name, {**part.options.model_dump(mode="json", exclude_unset=True), **config.options}
     )
+    warmup = getattr(part.options, "alpha_cap_warmup", 0)
+    if warmup > config.steps / 2:
+        raise PolzooError(f"alpha_cap_warmup={warmup} is more than half of the {config.steps} steps; lower it")
     return registry().get("recipe", part.name).load()(part.options, model)
 
 

@@ -19,5 +19,8 @@ class SupervisedOptions(Options):
     strict_weight: float = Field(default=0.5, ge=0, description="added where glass is visible in both views")
     pol_weight: float = Field(default=2.0, ge=0, description="added in proportion to |L − R|")
     max_disparity: float = Field(default=700.0, gt=0, description="larger true disparities are left out, pixels")
+    alpha_cap_warmup: int = Field(
+        default=0, ge=0, description="steps over which the cap of a fusion's learned weight rises from 0.05 to 1"
+    )
     matching_weight: float = Field(default=0.0, ge=0, description="weight of the matching loss on the features")
     freeze_bn: tuple[str, ...] = Field(default=(), description="module prefixes whose BatchNorm stays in eval mode")

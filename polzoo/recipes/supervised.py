@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from polzoo.errors import PolzooError
 from polzoo.interfaces import Recipe
 from polzoo.model import StereoModel
 from polzoo.recipes.losses import matching_loss, pixel_weight, sequence_loss
@@ -21,11 +22,16 @@ class Supervised(Recipe):
     def __init__(self, options: SupervisedOptions, model: StereoModel) -> None:
         super().__init__()
         self.options, self.model = options, model
+        if options.alpha_cap_warmup and not model.fusion.capped:
+            raise PolzooError(
+                f"alpha_cap_warmup has no effect: the fusion {model.spec.fusion.name!r} has no weight under a cap"
+            )
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Losses of a batch: ``loss`` to descend on; ``epe`` (pixels, all known) and ``matching`` to look at."""
         o = self.options
-        prepared = self.model.prepare(batch["left"], batch["right"], polarity=batch["polarity"])
+        cap = self.alpha_cap(batch.get("step", 0))
+        prepared = self.model.prepare(batch["left"], batch["right"], polarity=batch["polarity"], alpha_cap=cap)
         out = self.model.refine(prepared, all_iterations=True)
         weight = pixel_weight(
             batch,
@@ -51,6 +57,11 @@ class Supervised(Recipe):
         rest = [*self.model.backbone.parameters(), *self.model.update.parameters()]
         groups = [{"params": rest, "lr": self.options.lr}]
         return groups + ([{"params": fusion, "lr": self.options.lr * self.options.pol_lr_mult}] if fusion else [])
+
+    def alpha_cap(self, step: int) -> float:
+        """0.05 + 0.95 · step / ``alpha_cap_warmup``, at most 1 (spec "polarization" §4)."""
+        warmup = self.options.alpha_cap_warmup
+        return min(0.05 + 0.95 * step / warmup, 1.0) if warmup else 1.0
 
     def train(self, mode: bool = True) -> Supervised:
         super().train(mode)

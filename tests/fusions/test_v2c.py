@@ -65,7 +65,8 @@ def test_gate_is_a_half_at_the_start():
     _, fused = twins()
     gates = Gates()
     fused(*pair(), iterations=3, recorder=gates)
-    assert [name for name, _ in gates] == ["gate"] * 3
+    gates = [(name, value) for name, value in gates if name == "gate"]
+    assert len(gates) == 3
     assert all(torch.equal(value, torch.full_like(value, 0.5)) for _, value in gates)
     assert gates[0][1].shape == (2, 1, 16, 24)
 

@@ -10,6 +10,7 @@ import torch
 import polzoo
 from polzoo.data.loader import StepSampler, collate
 from polzoo.errors import PolzooError
+from polzoo.model import StereoModel
 from polzoo.recipes import config, state
 from polzoo.recipes.engine import train
 
@@ -265,3 +266,49 @@ def test_a_recipe_is_found_by_path_or_by_the_name_of_a_shipped_one():
 def test_write_and_read_agree(recipe, tmp_path):
     (tmp_path / "again.toml").write_text(config.write(recipe))
     assert config.read(tmp_path / "again.toml") == recipe
+
+
+def crossattn(recipe, tmp_path, **changes):
+    small = TINY.partition("+")[0] + "+crossattn(pol_width=4,pol_dim=4,attention_dim=4,heads=2)"
+    options = {"lr": 1e-3, "alpha_cap_warmup": 4}
+    return recipe.model_copy(update={"model": small, "options": options, **changes})
+
+
+def test_cap_follows_the_steps_and_is_stored(recipe, tmp_path):
+    recipe = crossattn(recipe, tmp_path)
+    half = polzoo.load(train(recipe, tmp_path / "run", stop_after=2))
+    assert half.settings.alpha_cap == pytest.approx(0.05 + 0.95 * 2 / 4)
+    seen = []
+    prepare = StereoModel.prepare
+
+    def spy(self, *args, **call):
+        seen.append(call.get("alpha_cap"))
+        return prepare(self, *args, **call)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StereoModel, "prepare", spy)
+        whole = train(recipe, tmp_path / "run", resume=True)
+    assert seen[:6] == pytest.approx([0.525, 0.7625, 1, 1, 1, 1])  # steps 2 … 7; later calls write the golden output
+    assert polzoo.load(whole).settings.alpha_cap == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"options": {"alpha_cap_warmup": 5}}, "alpha_cap_warmup=5 is more than half of the 8 steps"),
+        ({"model": TINY}, "alpha_cap_warmup has no effect: the fusion 'v2c'"),
+    ],
+)
+def test_a_cap_that_cannot_work_is_refused(recipe, tmp_path, changes, says):
+    with pytest.raises(PolzooError, match=says):
+        train(crossattn(recipe, tmp_path, **changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("step", "cap"), [(0, 0.05), (1000, 0.24), (2500, 0.525), (5000, 1), (70_000, 1)])
+def test_the_blueprints_cap(step, cap):
+    from polzoo.recipes.options import SupervisedOptions
+    from polzoo.recipes.supervised import Supervised
+
+    model = polzoo.build(TINY.partition("+")[0] + "+crossattn(pol_width=4,pol_dim=4,attention_dim=4,heads=2)")
+    assert Supervised(SupervisedOptions(alpha_cap_warmup=5000), model).alpha_cap(step) == pytest.approx(cap)

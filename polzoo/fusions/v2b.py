@@ -1,0 +1,36 @@
+"""V2B: the residual of V2A, let in step by step.
+
+Source: Po-Ting Lin, blueprints (the V2 series), potinglin.org/blueprints.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from polzoo.fusions.layers import pol_corr_residual
+from polzoo.fusions.options import V2BOptions
+from polzoo.fusions.polarization import PolarizationVolume
+from polzoo.interfaces import Call, Encoding, Fusion, Host, Sites, Step
+
+
+class StereoPolVolumeV2B(Fusion):
+    """``corr' = corr + α_i · ρ(pol)``: geometry first, polarization later; starts as the un-fused model."""
+
+    options: V2BOptions
+    reach: int = 2
+    needs = "pair"
+    identity_at_start = True
+    trainable_in_pip = True
+
+    def __init__(self, options: V2BOptions, host: Host) -> None:
+        super().__init__(options, host)
+        self.residual = pol_corr_residual(options.pol_dim, options.hidden, len(host.lookup), options.scale_init)
+
+    def encode(self, call: Call, encoding: Encoding) -> PolarizationVolume:
+        return PolarizationVolume(call.pair, self.host.stride, self.options.pol_levels, self.options.pol_radius)
+
+    def modulate_lookup(self, cost: Any, pol: PolarizationVolume, disparity: Tensor, step: Step, at: Sites) -> Any:
+        p = pol.lookup(disparity, at.grow(self.reach))
+        return cost + step.alpha * step.record("residual", at.run(self.residual, p))
