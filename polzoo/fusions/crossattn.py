@@ -58,8 +58,8 @@ class PooledCrossAttention(nn.Module):
         return self.out(seen.transpose(-1, -2).flatten(1, 2).unflatten(-1, (h, w)))
 
     def _split(self, x: Tensor) -> Tensor:
-        """(B, heads · d, h, w) → (B, heads, h · w, d)."""
-        return x.unflatten(1, (self.heads, -1)).flatten(-2).transpose(-1, -2)
+        """(B, heads · d, h, w) → (B, heads, h · w, d), contiguous: other layouts fall back to making the matrix."""
+        return x.unflatten(1, (self.heads, -1)).flatten(-2).transpose(-1, -2).contiguous()
 
 
 class SafeCrossAttentionFusion(nn.Module):

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from polzoo.backbones.cost_volume import RowDifference, row_lookup
 from polzoo.interfaces import Channel, Pair, Sites
+from polzoo.precision import at_least_float32
 
 
 class PolarizationVolume:
@@ -44,7 +45,7 @@ class ColourDifference:
 
 def grid_views(pair: Pair, stride: int) -> tuple[Tensor, Tensor]:
     """(left, right) intensities (B, 3, h, w), averaged over ``stride`` × ``stride`` cells."""
-    left, right = (F.avg_pool2d(view.float(), stride) for view in (pair.intensity_left, pair.intensity_right))
+    left, right = (F.avg_pool2d(at_least_float32(view), stride) for view in (pair.intensity_left, pair.intensity_right))
     return left, right
 
 
@@ -58,7 +59,7 @@ def contrast(pair: Pair) -> Tensor:
 
     Both views at the same coordinates, so it says *where* polarization differs within about a disparity, not more.
     """
-    p = (pair.intensity_left.float() - pair.intensity_right.float()).abs().mean(1, keepdim=True)
+    p = at_least_float32(pair.intensity_left - pair.intensity_right).abs().mean(1, keepdim=True)
     p = p * signs(pair).abs()
     return p / (p.amax((1, 2, 3), keepdim=True) + 1e-6)
 
@@ -74,7 +75,7 @@ def gradient(disparity: Tensor) -> Tensor:
     (B, 1, h, w) → (B, 1, h, w) in [0, 1]. The last row and column repeat their neighbours' differences. A sample
     whose largest gradient is below 1e-3 px is 0 throughout: a constant disparity says nothing about certainty.
     """
-    d = disparity.detach().float()
+    d = at_least_float32(disparity.detach())
     gx = F.pad(d[..., :, 1:] - d[..., :, :-1], (0, 1, 0, 0), mode="replicate")
     gy = F.pad(d[..., 1:, :] - d[..., :-1, :], (0, 0, 0, 1), mode="replicate")
     square = gx.square() + gy.square()
