@@ -1,11 +1,16 @@
-"""Writing whole or not at all: folders that appear at once, and no trace of what failed."""
+"""Writing whole or not at all: folders that appear at once, and no trace of what failed.
+
+What a killed writer leaves is named after its process; the next write into the same folder takes it away.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import os
+import re
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +19,9 @@ from pathlib import Path
 from polzoo.errors import PolzooError
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
+
+_HERE = re.sub(r"[^\w.-]", "", socket.gethostname())
+_HIDDEN = re.compile(rf"\.(?P<name>.+)\.(?P<pid>\d+)@{re.escape(_HERE)}@\w+(\.old)?")
 
 
 @contextmanager
@@ -45,13 +53,46 @@ def folder(target: Path) -> Iterator[Path]:
     """
     target = Path(target).absolute()
     with writing(target):
-        work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        sweep(target.parent)
+        work = Path(tempfile.mkdtemp(prefix=hidden(target), dir=target.parent))
         try:
             yield work
             _flush(work)
             _swap(work, target)
         finally:
             shutil.rmtree(work, ignore_errors=True)
+
+
+def hidden(target: Path) -> str:
+    """How the name of what will become ``target`` begins: hidden, and saying who writes it."""
+    return f".{target.name[:100]}.{os.getpid()}@{_HERE}@"
+
+
+def sweep(parent: Path) -> None:
+    """Delete what processes of this machine that are gone were writing in a folder.
+
+    A folder that one of them had just put aside is the only copy where its successor never came: both stay.
+    """
+    with contextlib.suppress(OSError):
+        left = {path: found for path in parent.iterdir() if (found := _HIDDEN.fullmatch(path.name))}
+        for path, found in left.items():
+            work = path.with_name(path.name.removesuffix(".old"))
+            only = work.with_name(work.name + ".old") in left and not (parent / found["name"]).exists()
+            if only or _alive(int(found["pid"])):
+                continue
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _alive(pid: int) -> bool:
+    if os.name != "posix":  # elsewhere there is no harmless way to ask
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # another user's
+        return True
+    return True
 
 
 def _flush(work: Path) -> None:

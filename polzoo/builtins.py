@@ -31,6 +31,13 @@ def backbones(register: Register) -> None:
         summary="Selective-IGEV (Wang et al. 2024) and IGEV-Stereo (Xu et al. 2023); reads the official weights",
         licence="MIT",
     )
+    register(
+        "repvit",
+        "polzoo.backbones.repvit:RepViTStereo",
+        config=f"{options}:RepViTOptions",
+        summary="RepViT blocks (Wang et al. 2024) for matching and context, recurrence as in igev: the small, fast student",
+        licence="MIT",
+    )
 
 
 @hookimpl

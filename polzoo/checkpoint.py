@@ -184,7 +184,7 @@ def _build(config: Config, folder: Path, spec: ModelSpec) -> StereoModel:
         raise PolzooError(f"{folder / CONFIG} holds no sha256 of {WEIGHTS}")
     tensors = weights.read(folder, WEIGHTS, config.sha256[WEIGHTS])
     with torch.random.fork_rng(devices=[]):
-        model = build(spec, config.settings)
+        model = build(spec, config.settings, fresh=False)
     weights.fill(model, tensors, str(folder / WEIGHTS), config.dtype)
     return model.eval()
 
@@ -229,11 +229,11 @@ def verify(
     checks: list[Check] = []
     try:
         config = read_config(folder)
-        checks.append(Check("config", True, f"format {config.format}, polzoo {config.polzoo}"))
+        checks.append(Check("config", True, f"unchanged: format {config.format}, written by polzoo {config.polzoo}"))
         checks.append(_hashes(config, folder))
         model = load_folder(folder, update=update, device=device)
         count = sum(p.numel() for p in model.parameters())
-        checks.append(Check("load", True, f"{model.spec}, {count:,} parameters"))
+        checks.append(Check("load", True, f"every tensor fits: {model.spec}, {count:,} parameters"))
         checks.append(_golden(config, folder, model, device))
     except PolzooError as error:
         failed = ("config", "hash", "load", "golden")[len(checks)]
@@ -246,13 +246,18 @@ def _hashes(config: Config, folder: Path) -> Check:
         if digest(inside(folder, name)) != wanted:
             raise PolzooError(f"{folder / name} does not match the sha256 in {CONFIG}")
     absent = [name for name in (WEIGHTS, GOLDEN) if name not in config.sha256]
-    return Check("hash", not absent, f"no hash of {' and '.join(absent)}" if absent else f"{len(config.sha256)} files")
+    if absent:
+        return Check("hash", False, f"no hash of {' and '.join(absent)}")
+    others = sorted(path.name for path in folder.iterdir() if path.name not in (CONFIG, *config.sha256))
+    rest = f"; not covered: {', '.join(others)}" if others else ""
+    return Check("hash", True, f"unchanged: {', '.join(config.sha256)}{rest}")
 
 
 def _golden(config: Config, folder: Path, model: StereoModel, device: str | torch.device) -> Check:
     if model.spec != config.spec():
-        return Check("golden", None, "does not apply: the update operator is another one")
+        return Check("golden", None, "not checked: the output was written under another update operator")
     if GOLDEN not in config.sha256:
         raise PolzooError(f"{folder} has no {GOLDEN}")
     found, allowed = golden.deviation(model, folder, config.sha256[GOLDEN]), golden.tolerance(device)
-    return Check("golden", found <= allowed, f"99.9 % of pixels within {found:.2g} px (allowed {allowed:g} px)")
+    detail = f"output: 99.9 % of pixels within {found:.2g} px of the written ones (allowed {allowed:g} px)"
+    return Check("golden", found <= allowed, detail)

@@ -6,6 +6,8 @@ import copy
 from itertools import pairwise
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from polzoo.errors import PolzooError
@@ -14,8 +16,9 @@ from polzoo.errors import PolzooError
 def fused(model: nn.Module) -> nn.Module:
     """A copy of ``model`` for inference with equal outputs (to about 1e-4) and ``fused = True``.
 
-    Folds each BatchNorm2d that follows its convolution in a Sequential, or that a module names in ``norms`` (pairs of
-    attribute names). Only the trainable form is trained, hashed and written.
+    Folds each batch norm that follows its convolution, transposed or not, in a Sequential, or that a module names in
+    ``norms`` (pairs of attribute names); before that, a module's own ``reparameterise()`` joins its branches. Only the
+    trainable form is trained, hashed and written.
 
     Raises:
         PolzooError: the model is in training mode, where batch norms use the batch's statistics.
@@ -23,6 +26,9 @@ def fused(model: nn.Module) -> nn.Module:
     if model.training:
         raise PolzooError("fuse() needs a model in eval mode: call model.eval() first")
     model = copy.deepcopy(model)
+    for module in list(model.modules()):
+        if hasattr(module, "reparameterise"):
+            module.reparameterise()  # pyright: ignore[reportCallIssue]
     for module in list(model.modules()):
         if isinstance(module, nn.Sequential):
             _fold(module, pairwise(name for name, _ in list(module.named_children())))
@@ -34,6 +40,6 @@ def fused(model: nn.Module) -> nn.Module:
 def _fold(module: nn.Module, names) -> None:
     for conv_name, norm_name in names:
         conv, norm = getattr(module, conv_name), getattr(module, norm_name)
-        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            setattr(module, conv_name, fuse_conv_bn_eval(conv, norm))
+        if isinstance(conv, _ConvNd) and isinstance(norm, _BatchNorm):
+            setattr(module, conv_name, fuse_conv_bn_eval(conv, norm, isinstance(conv, _ConvTransposeNd)))
             setattr(module, norm_name, nn.Identity())

@@ -100,4 +100,7 @@ def checkpoints(register: Register) -> None:
 
 @hookspec
 def commands(app: click.Group) -> None:
-    """Commands of the ``polzoo`` command line: decorate functions with ``@app.command()``."""
+    """Commands of the ``polzoo`` command line: decorate functions with ``@app.command()``.
+
+    If this hook fails, none of its commands is there; the plugin's components are.
+    """

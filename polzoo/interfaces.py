@@ -231,14 +231,29 @@ class UpdateOperator(nn.Module):
 
 class Backbone(nn.Module):
     """Features, context, cost volume, first disparity and upsampling. Pyramid, zero start and bilinear upsampling are
-    inherited; ``multiple`` is what image sizes are padded to."""
+    inherited.
+
+    Attributes:
+        multiple: what image sizes are padded to, a multiple of the stride.
+        host: what it declares to fusions and cells; ``__init__`` sets it.
+        learned_groups: groups of the lookup that a network regularises, so that features alone do not say at which
+            disparity a cost is highest.
+    """
 
     multiple: int = 32
     host: Host
+    learned_groups: tuple[int, ...] = ()
 
     def __init__(self, options: Options) -> None:
         super().__init__()
         self.options = options
+
+    def initialise(self) -> None:
+        """Fetch or make first weights that the constructor does not; called for a fresh model, never for a checkpoint.
+
+        Raises:
+            PolzooError: they cannot be had.
+        """
 
     def encode(self, pair: Pair) -> Encoding:
         raise NotImplementedError
@@ -267,6 +282,8 @@ class Fusion(nn.Module):
         passes: how often the refinement loop runs.
         reach: how far ``modulate_lookup`` sees around a pixel on the feature grid; None if it needs the whole map.
         needs: "rgb" or "pair" (both images and the polarity) or the polarization maps it declares.
+        identity_at_start: whether a model with fresh weights gives exactly what the un-fused one gives at ``passes``
+            times the iterations. A property where it depends on the options. The contract suite holds it to that.
         capped: whether it has a learned weight under the recipe's cap (``call.alpha_cap``).
         trainable_in_pip: whether iteration pruning may train it with the update cell.
     """
@@ -274,6 +291,7 @@ class Fusion(nn.Module):
     passes: int = 1
     reach: int | None = 0
     needs: str = "rgb"
+    identity_at_start: bool = False
     capped: bool = False
     trainable_in_pip: bool = False
 

@@ -1,9 +1,10 @@
-"""How much memory one inference takes: the peak of live tensors, counted without computing anything."""
+"""How much memory one inference takes: the peak of live tensors, counted on a run or on shapes alone."""
 
 from __future__ import annotations
 
 import copy
 import weakref
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -33,17 +34,38 @@ def estimate(model: StereoModel, height: int, width: int) -> Memory:
     Raises:
         Exception: whatever a component raises that reads values of tensors, which are not there.
     """
-    weights = sum(x.numel() * x.element_size() for x in model.state_dict().values())
     dense = model.with_operator(model.spec, Dense(Options())).eval()
     shapes = copy.deepcopy(dense).to("meta")
     views = [torch.zeros(1, 3, height, width, device="meta") for _ in range(2)]
-    with torch.no_grad(), _Peak() as peak:
-        shapes(*views, iterations=2)
-    return Memory(weights, peak.most)
+    return Memory(size(model.state_dict().values()), peak(lambda: shapes(*views, iterations=2)))
 
 
-class _Peak(TorchDispatchMode):
-    """Counts the storages that operations make, each until nothing refers to it."""
+def size(tensors: Iterable[Tensor]) -> int:
+    """Bytes of tensors."""
+    return sum(x.numel() * x.element_size() for x in tensors)
+
+
+def peak(run: Callable[[], object], device: torch.device | None = None) -> int:
+    """Most bytes that ``run()`` has live at once, besides what was there before; no gradients are kept.
+
+    On a CUDA ``device`` the allocator says it, kernels' workspace included. Elsewhere storages are counted as
+    operations make them; that a kernel allocates more inside is not seen.
+    """
+    with torch.no_grad():
+        if device is None or device.type != "cuda":
+            with LivePeak() as counter:
+                run()
+            return counter.most
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        run()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+
+
+class LivePeak(TorchDispatchMode):
+    """Counts the storages that operations make, each until nothing refers to it: bytes ``live`` now and at ``most``."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,14 +83,14 @@ class _Peak(TorchDispatchMode):
 
     def _add(self, x: Tensor) -> None:
         storage = x.untyped_storage()
-        key, size = _key(x), storage.nbytes()
+        key, nbytes = _key(x), storage.nbytes()
         self._known.add(key)
-        self.live += size
-        weakref.finalize(storage, self._drop, key, size).atexit = False
+        self.live += nbytes
+        weakref.finalize(storage, self._drop, key, nbytes).atexit = False
 
-    def _drop(self, key: int, size: int) -> None:
+    def _drop(self, key: int, nbytes: int) -> None:
         self._known.discard(key)
-        self.live -= size
+        self.live -= nbytes
 
 
 def _key(x: Tensor) -> int:

@@ -25,7 +25,8 @@ from polzoo.interfaces import (
     UpdateOperator,
     Volume,
 )
-from polzoo.settings import POLARITY, Settings
+from polzoo.precision import at_least_float32
+from polzoo.settings import POLARITY, Settings, maps_of
 from polzoo.spec import ModelSpec
 
 
@@ -117,14 +118,14 @@ class StereoModel(nn.Module):
             recorder: receives what fusion and cell record.
 
         Raises:
-            PolzooError: sizes, channels or value types that do not fit.
+            PolzooError: sizes, channels or value types that do not fit, maps missing that the fusion declares.
         """
         views = {"left": left, "right": right}
         views["intensity_left"] = left if intensity_left is None else intensity_left
         views["intensity_right"] = right if intensity_right is None else intensity_right
         pad = self.padding(views)
+        maps = self._maps(polarization or {}, left, pad)
         left, right, seen_left, seen_right = (F.pad(v, pad, mode="replicate") for v in views.values())
-        maps = {name: F.pad(m, pad, mode="replicate") for name, m in (polarization or {}).items()}
         pair = Pair(left, right, self._polarity(polarity, left), seen_left, seen_right, maps)
         n = self.settings.iterations if iterations is None else iterations
         if not isinstance(n, int) or n < 1:
@@ -163,7 +164,7 @@ class StereoModel(nn.Module):
                 wide = at.grow(cell.lookup_reach)
                 cost = self.fusion.modulate_lookup(volume.lookup(disparity, wide), pol, disparity, step, wide)
                 hidden, delta = self.operator(cell, hidden, context, cost, disparity, at)
-                disparity = disparity + delta.float()
+                disparity = disparity + at_least_float32(delta)
                 if all_iterations:
                     sequence.append(self._upsample(disparity, hidden, cell, prepared))
                 if trace:
@@ -189,7 +190,7 @@ class StereoModel(nn.Module):
         return predict(self, left, right, polarity=polarity, iterations=iterations, previous=previous)
 
     def _upsample(self, disparity: Tensor, hidden: tuple[Tensor, ...], cell: Cell, prepared: Prepared) -> Tensor:
-        full = self.backbone.upsample(disparity, cell.mask(hidden), prepared.encoding).float()
+        full = at_least_float32(self.backbone.upsample(disparity, cell.mask(hidden), prepared.encoding))
         return F.pad(full, [-side for side in prepared.crop])
 
     def padding(self, views: dict[str, Tensor]) -> tuple[int, int, int, int]:
@@ -210,6 +211,19 @@ class StereoModel(nn.Module):
                 )
         high, wide = (-(-n // self.backbone.multiple) * self.backbone.multiple - n for n in shape[-2:])
         return wide // 2, wide - wide // 2, high // 2, high - high // 2
+
+    def _maps(self, given: dict[str, Tensor], like: Tensor, pad: tuple[int, int, int, int]) -> dict[str, Tensor]:
+        """The named maps, padded: all that the fusion declares, of the images' batch and size."""
+        missing = [name for name in maps_of(self.fusion.needs) if name not in given]
+        if missing:
+            reads = f"the fusion {self.spec.fusion.name!r} reads {', '.join(missing)}, which the call does not give"
+            raise PolzooError(f"{reads}: pass polarization={{name: map}} (see polzoo.data.polarization) or --mosaic")
+        for name, values in given.items():
+            shape = (len(like), values.shape[1] if values.ndim == 4 else "C", *like.shape[-2:])
+            if tuple(values.shape) != shape or not values.is_floating_point():
+                found = f"{values.dtype} {tuple(values.shape)}"
+                raise PolzooError(f"{name} must be a float tensor {shape}, of the images' batch and size, not {found}")
+        return {name: F.pad(values, pad, mode="replicate") for name, values in given.items()}
 
     def _polarity(self, polarity: Tensor | float | None, like: Tensor) -> Tensor:
         value = POLARITY[self.settings.input.analysers] if polarity is None else polarity

@@ -32,6 +32,8 @@ def resolve(name: str | os.PathLike[str]) -> Path:
     path = _path(name)
     if path is not None and path.exists():
         return _folder(name)
+    name = name.rstrip("/")  # as a shell completes it
+    path = _path(name)
     found = {card.name: card.source for card in cards.checkpoints()}
     if name in found:
         return _published(name, found[name])
@@ -66,6 +68,8 @@ def _folder(text: str) -> Path:
         raise PolzooError(f"{shorten(text)!r} is a file; name the checkpoint folder that holds {CONFIG}")
     if not (path / CONFIG).exists():
         also = f"; a repository on the Hub is written hf:{text}" if _HUB.fullmatch(text) else ""
+        if (path / "checkpoint" / CONFIG).exists():  # a run of `polzoo train`
+            also = f"; the checkpoint of this run is {os.path.join(text, 'checkpoint')}"
         raise PolzooError(f"the folder {shorten(text)!r} is no checkpoint: it has no {CONFIG}{also}")
     return path
 

@@ -24,6 +24,10 @@ class Options(BaseModel):
     parts: ClassVar[Mapping[str, str]] = {"fusion": "none", "update": "dense"}
     """Backbones only: the spec text of the parts a model gets when its spec leaves them out."""
 
+    def implied(self) -> Mapping[str, Any]:
+        """Values that follow from other options where a spec leaves them out, such as those of a preset."""
+        return {}
+
 
 class OptionInfo(NamedTuple):
     """One option in words: its type with range, its default as TOML text, and what it does."""

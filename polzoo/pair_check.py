@@ -41,7 +41,7 @@ def check_pair(left: Floats, right: Floats, disparity: Floats | None = None) -> 
             how = _offset(float(np.median(down)))
             warnings.append(f"the views do not look rectified: {how} ({len(shift)} matches)")
     if swapped:
-        warnings.insert(0, "left and right look swapped: most disparities are negative")
+        warnings.insert(0, "left and right look swapped: most disparities are negative (--polarity swaps too)")
     return warnings
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from polzoo.data.formats import read_image
-from polzoo.errors import PolzooError, unknown
+from polzoo.errors import PolzooError, shorten, unknown
 from polzoo.pair_check import check_pair
 from polzoo.settings import POLARITY
 
@@ -137,6 +137,7 @@ def as_inputs(
     right: Any,
     *,
     polarity: Any = None,
+    polarization: Mapping[str, Any] | None = None,
     iterations: int | None = None,
     previous: Any = None,
 ) -> Inputs:
@@ -149,7 +150,9 @@ def as_inputs(
         raise PolzooError(f"the views are {sizes[0]} pixels; each side must have {MIN_SIDE} or more")
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
     first, second = (torch.from_numpy(view)[None].to(like.device, like.dtype) for view in views)
-    call = {"polarity": as_polarity(polarity), "iterations": as_iterations(iterations)}
+    call: dict[str, Any] = {"polarity": as_polarity(polarity), "iterations": as_iterations(iterations)}
+    if polarization:
+        call["polarization"] = {name: _map(values, name).to(first) for name, values in polarization.items()}
     if previous is not None:
         call["initial_disparity"] = _warm_start(model, previous, first)
     return Inputs(first, second, call)
@@ -174,6 +177,7 @@ def predict(
     right: Any,
     *,
     polarity: float | str | None = None,
+    polarization: Mapping[str, Any] | None = None,
     iterations: int | None = None,
     previous: Any = None,
 ) -> Floats:
@@ -182,21 +186,35 @@ def predict(
     Args:
         left, right: a rectified pair of one size, each whatever :func:`as_image` takes.
         polarity: +1, −1, 0, or ``parallel-crossed``, ``crossed-parallel``, ``none``; default: the model's settings.
+            It belongs to the cameras: whoever swaps the views, swaps it too.
+        polarization: maps (C, H, W) by name, for a fusion that declares them; ``polzoo.data.polarization`` makes them.
         iterations: per pass; default: the model's settings.
         previous: (H, W) disparity of the previous frame, pixels; NaN or infinite where unknown. A warm start.
 
     Raises:
         PolzooError: bad input, in one line that says what is allowed.
     """
-    pair = as_inputs(model, left, right, polarity=polarity, iterations=iterations, previous=previous)
+    given = {"polarity": polarity, "polarization": polarization, "iterations": iterations, "previous": previous}
+    pair = as_inputs(model, left, right, **given)
     with evaluating(model):
         disparity = model(pair.left, pair.right, **pair.call).disparity
     return disparity[0, 0].float().cpu().numpy()
 
 
+def _map(values: Any, name: str) -> Tensor:
+    """A named map (C, H, W) as (1, C, H, W); whether its size is the views' is the model's to check."""
+    found = torch.as_tensor(np.asarray(values, dtype=None if hasattr(values, "dtype") else np.float32))
+    if found.ndim != 3 or not found.is_floating_point() or not found.isfinite().all():
+        raise PolzooError(f"{name} is {found.dtype} {tuple(found.shape)}; a map is float (C, H, W), finite throughout")
+    return found[None]
+
+
 def _warm_start(model: StereoModel, previous: Any, like: Tensor) -> Tensor | None:
     """A full-size disparity on the padded feature grid, (1, 1, h, w) in feature pixels; None if nothing is known."""
-    given = torch.as_tensor(np.asarray(previous, dtype=np.float32))
+    try:
+        given = torch.as_tensor(np.asarray(previous, dtype=np.float32))
+    except (TypeError, ValueError, RuntimeError):  # the last: a tensor with gradients
+        raise PolzooError(f"previous is {shorten(repr(previous))}; wanted is a disparity (H, W), pixels") from None
     if given.shape != like.shape[-2:]:
         raise PolzooError(f"previous is {tuple(given.shape)}; wanted is a disparity (H, W), {tuple(like.shape[-2:])}")
     stride = model.backbone.host.stride
@@ -205,6 +223,8 @@ def _warm_start(model: StereoModel, previous: Any, like: Tensor) -> Tensor | Non
     share = F.avg_pool2d(known.float(), stride)
     if not share.any():
         return None
+    if (middle := float(padded[known].median())) < 0:  # a few below 0 are what models give themselves
+        raise PolzooError(f"previous is negative (median {middle:.1f} px); disparities are positive: flip its sign")
     cells = F.avg_pool2d(torch.where(known, padded, 0.0), stride) / share.clamp_min(1e-6)
     return (_fill(cells, share > 0) / stride).to(like.device)
 

@@ -1,7 +1,9 @@
 """What is installed: the plugins, and the lazy table of the components they announce.
 
-Every plugin is imported, checked and called by itself, and what it announced is taken over only when all of its hooks
-returned: a broken one is listed with its error (``polzoo plugins``) and everything else works.
+Every plugin is imported, checked and called by itself, and the components it announced are taken over only when all
+of its component hooks returned: a broken one is listed with its error (``polzoo plugins``) and everything else works.
+The hook ``commands`` is called for the command line alone: if it fails, the plugin brings no command but keeps its
+components, so that what a spec can name never depends on who asks.
 ``POLZOO_PLUGINS=a,b`` selects plugins by entry-point name (empty: none); ``POLZOO_STRICT=1`` raises their errors.
 """
 
@@ -37,7 +39,7 @@ _KEYWORDS = ("config", "summary", "licence", "sha256")
 
 @dataclass(frozen=True)
 class PluginInfo:
-    """One plugin as it was found: what it brought, or why it brought nothing."""
+    """One plugin as it was found: what it brought, and what went wrong."""
 
     name: str
     distribution: str = ""

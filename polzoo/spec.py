@@ -355,6 +355,7 @@ def _changed(part: Part) -> dict[str, Any]:
         defaults = _dump(Part(part.name, type(part.options).model_validate_json(json.dumps(required), strict=True)))
     except ValidationError:  # the defaults do not fit these required values: say everything
         return values
+    defaults |= json.loads(json.dumps(part.options.implied()))
     return {key: value for key, value in values.items() if key in required or value != defaults.get(key)}
 
 

@@ -7,14 +7,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from torch.nn import functional as F
 
 from polzoo.errors import PolzooError
-from polzoo.interfaces import Step
-from polzoo.model import Prepared, StereoModel
 
 Picture = NDArray[np.uint8]
 Floats = NDArray[np.floating]
@@ -88,27 +84,25 @@ def sheet(panels: Sequence[tuple[str, Picture]], columns: int = 4, title: str = 
     return np.asarray(paper)
 
 
-class GateRecorder:
-    """Keeps the last map that a fusion records as ``name``: hand it to ``model.prepare(..., recorder=…)``."""
-
-    def __init__(self, name: str = "gate") -> None:
-        self.name = name
-        self.last: torch.Tensor | None = None
-
-    def record(self, step: Step, name: str, value: Any) -> None:
-        # A sparse execution records rows of sites, not a map; those are not kept.
-        if name == self.name and isinstance(value, torch.Tensor) and value.ndim == 4:
-            self.last = value.detach()
+def marked(picture: Picture, points: Sequence[tuple[int, int]], first: int = 1) -> Picture:
+    """(H, W, 3) ``picture`` with a cross at each point x, y, numbered from ``first``."""
+    marked = picture.copy()
+    for number, (x, y) in enumerate(points, first):
+        for tint, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+            cv2.drawMarker(marked, (x, y), tint, cv2.MARKER_CROSS, 12, width)
+            cv2.putText(marked, str(number), (x + 7, y - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.45, tint, width, cv2.LINE_AA)
+    return marked
 
 
-def gate_map(model: StereoModel, prepared: Prepared, recorder: GateRecorder) -> Floats | None:
-    """The last recorded gate at the size of the views, (H, W) float32 (mean over channels); None if there is none."""
-    if recorder.last is None:
-        return None
-    gate = recorder.last[:1].float().mean(1, keepdim=True)
-    full = F.interpolate(gate, scale_factor=model.backbone.host.stride, mode="bilinear", align_corners=False)
-    left, right, top, bottom = prepared.crop
-    return full[0, 0, top : full.shape[-2] - bottom, left : full.shape[-1] - right].cpu().numpy()
+def on_view(values: Floats, size: Sequence[int], crop: tuple[int, int, int, int]) -> Floats:
+    """A map (y, x) of the padded pair, at any scale, on the view's own grid, ``size`` (H, W), float32, bilinear.
+
+    ``crop`` is the padding in pixels: left, right, top, bottom.
+    """
+    (height, width), (left, right, top, bottom) = size, crop
+    padded = left + width + right, top + height + bottom
+    full = cv2.resize(np.asarray(values, np.float32), padded, interpolation=cv2.INTER_LINEAR)
+    return full[top : top + height, left : left + width].astype(np.float32)
 
 
 def _mapped(level: Floats, table: int) -> Picture:

@@ -1,12 +1,13 @@
-"""From names to models: ``build`` a spec with fresh weights, ``load`` a published checkpoint."""
+"""From names to what they name: ``build`` a spec with fresh weights, ``load`` a checkpoint, make any one component."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from polzoo.cards import list_models
-from polzoo.errors import PolzooError
+from polzoo.components import OURS, Entry, with_article
+from polzoo.errors import PolzooError, one_line
 from polzoo.registry import registry
 from polzoo.settings import InputBlock, Settings
 from polzoo.spec import ModelSpec, Part, parse
@@ -16,27 +17,30 @@ if TYPE_CHECKING:
 
     from polzoo.model import StereoModel
 
-__all__ = ["build", "list_models", "load"]
+__all__ = ["build", "instantiate", "list_models", "load"]
 
 
-def build(spec: str | ModelSpec, settings: Settings | None = None) -> StereoModel:
+def build(spec: str | ModelSpec, settings: Settings | None = None, *, fresh: bool = True) -> StereoModel:
     """A model with fresh weights.
 
     Args:
         spec: ``"raft+v2c"`` or a parsed :class:`ModelSpec`.
         settings: iterations and schedules; the defaults suit training.
+        fresh: let the backbone fetch first weights, if its options ask for some; off where others will replace them.
 
     Raises:
-        PolzooError: an unknown part or option, or parts that do not fit together.
+        PolzooError: an unknown part or option, parts that do not fit together, first weights that cannot be fetched.
     """
     from polzoo.model import StereoModel
 
     spec = parse(spec) if isinstance(spec, str) else spec
-    backbone = _component("backbone", spec.backbone)
-    fusion = _component("fusion", spec.fusion, backbone.host)
+    backbone = instantiate("backbone", spec.backbone)
+    if fresh:
+        backbone.initialise()
+    fusion = instantiate("fusion", spec.fusion, backbone.host)
     cell = backbone.make_cell(fusion.lookup_dim())
     settings = settings or Settings(input=InputBlock(needs=fusion.needs))
-    return StereoModel(spec, backbone, fusion, cell, _component("update", spec.update), settings)
+    return StereoModel(spec, backbone, fusion, cell, instantiate("update", spec.update), settings)
 
 
 def load(
@@ -69,14 +73,46 @@ def load(
     return model
 
 
-_BASES = {"backbone": "Backbone", "fusion": "Fusion", "update": "UpdateOperator"}
+_BASES = {"backbone": "Backbone", "fusion": "Fusion", "update": "UpdateOperator", "recipe": "Recipe"}
+_METHODS = {
+    "importance": ("__call__",),
+    "dataset": ("__len__", "__getitem__"),
+    "metric": ("__call__",),
+    "baseline": ("__call__",),
+}
 
 
-def _component(kind: str, part: Part, *rest: object):
-    from polzoo import interfaces
+def instantiate(kind: str, part: Part, *rest: object) -> Any:
+    """The component that a part names, made of its options and of whatever else its kind is given.
 
-    entry = registry().get(kind, part.name)
-    found, base = entry.load(), getattr(interfaces, _BASES[kind])
-    if not (isinstance(found, type) and issubclass(found, base)):
-        raise PolzooError(f"{entry}: {entry.target!r} is not a subclass of polzoo.interfaces.{base.__name__}")
-    return found(part.options, *rest)
+    Raises:
+        PolzooError: it cannot be imported, is no component of this kind, or (a plugin's) fails when it is made;
+            ``POLZOO_STRICT=1`` raises that failure itself.
+    """
+    zoo = registry()
+    entry = zoo.get(kind, part.name)
+    found = entry.load()
+    _check(entry, found)
+    try:
+        return found(part.options, *rest)
+    except PolzooError:
+        raise
+    except Exception as error:
+        if zoo.strict or entry.distribution in ("", OURS):  # our own bugs, and a script's, keep their traceback
+            raise
+        raise PolzooError(f"{entry} cannot be made: {one_line(error)}") from error
+
+
+def _check(entry: Entry, found: Any) -> None:
+    """Refuse what is no class of its kind: a subclass of its base, or one that has its protocol's methods."""
+    if entry.kind in _BASES:
+        from polzoo import interfaces
+
+        base = getattr(interfaces, _BASES[entry.kind])
+        if not (isinstance(found, type) and issubclass(found, base)):
+            raise PolzooError(f"{entry}: {entry.target!r} is not a subclass of polzoo.interfaces.{base.__name__}")
+    elif not isinstance(found, type):
+        raise PolzooError(f"{entry}: {entry.target!r} is not a class")
+    for method in _METHODS.get(entry.kind, ()):
+        if not any(method in vars(base) for base in found.__mro__):
+            raise PolzooError(f"{entry}: {entry.target!r} has no {method}, which {with_article(entry.kind)} must have")

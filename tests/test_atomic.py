@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from polzoo import atomic
+from polzoo.data import files
 from polzoo.errors import PolzooError
 
 FULL = OSError(28, "No space left on device")
@@ -145,3 +146,56 @@ def test_an_interrupt_between_the_renames_puts_the_old_folder_back(tmp_path, mon
         write(target, "new")
     monkeypatch.undo()
     assert contents(target)["a.txt"] == "old"
+
+
+DIE = """
+import os, sys
+from pathlib import Path
+from polzoo import atomic
+from polzoo.data import files
+target = Path(sys.argv[1])
+if sys.argv[2] == "folder":
+    with atomic.folder(target) as work:
+        (work / "a.txt").write_text("half")
+        os._exit(9)
+os.replace = lambda *_: os._exit(9)
+files.write_bytes(target, b"half")
+"""
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+@pytest.mark.parametrize("name", ["y", "y" * 240])
+def test_the_next_write_takes_away_what_a_killed_process_left(tmp_path, kind, name):
+    code = subprocess.run([sys.executable, "-c", DIE, str(tmp_path / name), kind], cwd=Path(__file__).parents[1])
+    assert code.returncode == 9
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".y")
+    write(tmp_path / "other", "new")
+    assert [p.name for p in tmp_path.iterdir()] == ["other"]
+
+
+def test_what_a_living_process_or_another_machine_writes_stays(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    mine = f".y.{os.getpid()}@{atomic._HERE}@abcdefgh"
+    others = [f".y.{gone.pid}@elsewhere@abcdefgh", ".y.abcdefgh", ".hidden", f"y.{gone.pid}@{atomic._HERE}@abcdefgh"]
+    for name in (mine, *others):
+        (tmp_path / name).mkdir()
+    (tmp_path / f".y.{gone.pid}@{atomic._HERE}@abcdefgh").mkdir()
+    with atomic.folder(tmp_path / "y") as work:
+        (work / "a.txt").write_text("new")
+        files.write_bytes(tmp_path / "z", b"z")
+    assert {p.name for p in tmp_path.iterdir()} == {"y", "z", mine, *others}
+
+
+def test_the_only_copy_of_a_folder_is_never_taken_away(tmp_path):
+    """Killed between the two renames where the system cannot exchange: old and new stay until the target is there."""
+    target = tmp_path / "y"
+    write(target, "old")
+    done = subprocess.run([sys.executable, "-c", CRASH, str(target), "2"], cwd=Path(__file__).parents[1])
+    assert done.returncode == 9 and not target.exists()
+    write(tmp_path / "other", "new")
+    assert len(list(tmp_path.iterdir())) == 3
+    write(target, "newer")
+    write(tmp_path / "other", "newer")
+    assert {p.name for p in tmp_path.iterdir()} == {"y", "other"}

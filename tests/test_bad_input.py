@@ -33,6 +33,7 @@ from polzoo import atomic, checkpoint
 from polzoo.cli.app import main
 from polzoo.convert import from_official, read_pth
 from polzoo.data.formats import write_disparity
+from polzoo.data.polarization import as_views, from_angles, from_stokes, read_mosaics
 from polzoo.errors import PolzooError
 from polzoo.evaluation.evaluate import evaluate, open_data
 from polzoo.recipes.config import find, read
@@ -45,6 +46,8 @@ TINY = (
     "+v2c(pol_levels=2,pol_radius=2,hidden=8,gate_hidden=4)"
 )
 SIZE = 40, 72
+GREY = np.zeros(SIZE)
+DARK = from_stokes(GREY, GREY, GREY)
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def spec(id: str, text: str, token: str, hint: str = "") -> Case:
 
 # What a model is made of is typed by hand: every typing error must name the word and the nearest one that exists.
 SPECS = [
-    spec("unknown part", "raft-lite+v2d", "'v2d'", "did you mean 'v2c'?"),
+    spec("unknown part", "raft-lite+v2cc", "'v2cc'", "did you mean 'v2c'?"),
     spec("unknown backbone", "raft-lit", "'raft-lit'", "did you mean 'raft-lite'?"),
     spec("unknown option", "raft-lite+v2c(pol_radus=2)", "'pol_radus'", "did you mean 'pol_radius'?"),
     spec("unknown kind", "fusoin=v2c+raft-lite", "'fusoin'", "did you mean 'fusion'?"),
@@ -100,7 +103,7 @@ NAMES = [
     Case("unknown command", "predct left.png right.png", "'predct'", "did you mean 'predict'?"),
     Case("unknown flag", "predict left.png right.png --modle x", "--modle", "--model"),
     Case("missing argument", "predict left.png", "RIGHT", "polzoo predict --help"),
-    Case("unknown component", "info fusion=v2d", "'v2d'", "did you mean 'v2c'?", sees("fusion v2d")),
+    Case("unknown component", "info fusion=v2cc", "'v2cc'", "did you mean 'v2c'?", sees("fusion v2cc")),
     Case("unknown kind of component", "list fusoin v2c", "'fusoin'", "'fusion'", sees("fusoin v2c")),
     Case("unknown baseline", "eval sgmb --data data.csv", "'sgmb'", "did you mean 'sgbm'?", sees("baseline sgmb")),
     Case(
@@ -213,6 +216,36 @@ ARRAYS = [
 ]
 
 
+def mosaics(id: str, files: str, options: str, token: str, hint: str, **call: Any) -> Case:
+    """Raw frames of polarization cameras that are none, or options that do not fit them."""
+    api = (lambda _: read_mosaics(*files.split(), **call)) if call else None
+    return Case(id, f"predict {files} --model dir:ck --out out {options}", token, hint, api)
+
+
+MOSAICS = [
+    mosaics("mosaic of odd size", "odd.png odd.png", "--mosaic grey", "71×40", "multiples of 2", bits=8),
+    mosaics("colour mosaic of half blocks", "half.png half.png", "--mosaic colour", "70×40", "of 4", bayer="RGGB"),
+    mosaics("mosaic of three channels", "left.png right.png", "--mosaic grey", "left.png", "1 channel", bits=8),
+    mosaics("mosaics of two sizes", "grey.png half.png", "--mosaic grey", "half.png", "must be alike", bits=8),
+    mosaics("mosaics of 8 and 16 bit", "grey.png deep.png", "--mosaic grey", "deep.png is uint16", "alike", bits=8),
+    mosaics("8 bit where 12 were said", "grey.png grey.png", "--mosaic grey --bits 12", "bits=12", "has 8", bits=12),
+    mosaics("readings beyond their bits", "deep.png deep.png", "--mosaic grey --bits 12", "bits=12", "4095", bits=12),
+    mosaics("missing mosaic", "gray.png grey.png", "--mosaic grey", "gray.png", "did you mean 'grey.png'?", bits=8),
+    mosaics("unknown kind of mosaic", "grey.png grey.png", "--mosaic color", "'color'", "'colour'"),
+    mosaics("exposure of nothing", "grey.png grey.png", "--mosaic grey --exposure 0", "0.0", "exposure"),
+    mosaics("light at no angle", "grey.png grey.png", "--mosaic grey --light nan", "light", "nan"),
+    mosaics("light without a mosaic", "left.png right.png", "--light 45", "--light", "needs --mosaic"),
+    mosaics("bits without a mosaic", "left.png right.png", "--bits 12", "--bits", "needs --mosaic"),
+    Case("a mosaic as a picture", "predict grey.png grey.png --model dir:ck", "1 channel", "--mosaic"),
+    Case("angles missing", "", "not 0, 90", "add some of 45, 135", lambda _: from_angles({0: GREY, 90: GREY})),
+    Case("angle repeated", "", "180", "twice", lambda _: from_angles({0: GREY, 45: GREY, 180: GREY})),
+    Case("negative Stokes S0", "", "S0", "from -1", lambda _: from_stokes(GREY - 1, GREY, GREY)),
+    Case(
+        "map that is not there", "", "'depth_left'", "Allowed: aolp_left", lambda _: as_views(DARK, DARK, needs="depth")
+    ),
+]
+
+
 def weights(id: str, name: str, token: str, hint: str) -> Case:
     """A checkpoint that must not be used."""
     command = f"predict left.png right.png --model {name} --out out"
@@ -270,6 +303,7 @@ RECIPES: dict[str, tuple[dict[str, Any], str, str]] = {
     "badoption": ({"options": {"lrr": 1}}, "lrr", "did you mean 'lr'?"),
     "badrate": ({"options": {"lr": -1}}, "lr=-1", "float, above 0"),
     "untrue": ({"data": "folder(path='untrue.csv')"}, "left.png", "no true disparity"),
+    "uncontrolled": ({"data": "synthetic(length=1, control='shuffled')"}, "control='shuffled'", "has 1"),
     "gone": ({"data": "folder(path='gone.csv')"}, "lef.png", "did you mean 'left.png'?"),
 }
 OTHERS: dict[str, tuple[dict[str, Any]]] = {
@@ -337,6 +371,10 @@ DATA = [
     data("missing data folder", "./nowhere", "nowhere", "no such file"),
     data("missing CSV", "dat.csv", "dat.csv", "did you mean 'data.csv'?"),
     data("folder without pairs", "ck", "left/", "wanted are left/, right/"),
+    data("control misspelt", "synthetic(control='shufled')", "shufled", "did you mean 'shuffled'?"),
+    data("nobody to shuffle with", "synthetic(length=1,control='shuffled')", "shuffled", "has 1"),
+    data("nothing to shuffle", "synthetic(analysers='none',control='shuffled')", "shuffled", "with analysers"),
+    data("no analysers to shuffle", "folder(path='data.csv',control='shuffled')", "data.csv has 0", "two or more"),
     data("picture in place of pairs", "./left.png", "left.png", "neither a folder nor a CSV"),
     data("name too long", f"./{'x' * 300}", "xxx", "File name too long"),
     *(data(f"CSV {name}", f"{name}.csv", token, hint) for name, (_, _, token, hint) in CSVS.items()),
@@ -376,7 +414,7 @@ DISKS = [
     for fault in FAULTS
 ]
 
-CASES = [*SPECS, *NAMES, *OPTIONS, *VIEWS, *ARRAYS, *CHECKPOINTS, *TRAININGS, *DATA, *DISKS]
+CASES = [*SPECS, *NAMES, *OPTIONS, *VIEWS, *ARRAYS, *MOSAICS, *CHECKPOINTS, *TRAININGS, *DATA, *DISKS]
 
 
 # -------------------------------------------------------------------------------------------------------- the kitchen
@@ -444,6 +482,9 @@ def _views(root: Path) -> None:
         "small.png": noise[:20, :36, :3],
         "one.png": noise[:1, :1, :3],
         "grey.png": noise[..., 0],
+        "deep.png": noise[..., 0].astype(np.uint16) * 257,
+        "odd.png": noise[:, 1:, 0],
+        "half.png": noise[:, 2:, 0],
         "alpha.png": noise,
         "whole.jpg": noise[..., :3],
     }.items():

@@ -616,7 +616,7 @@ def published(original, monkeypatch, tmp_path):
 
 
 def test_all_sources_of_names(published, folder, monkeypatch):
-    assert names.resolve("toy") == names.resolve("their/toy") == published
+    assert names.resolve("toy") == names.resolve("their/toy") == names.resolve("toy/") == published
     for text in ("./ck", "dir:ck", f"dir:{folder}", str(folder), Path("ck"), "../" + folder.parent.name + "/ck"):
         assert names.resolve(text).resolve() == folder
     monkeypatch.setenv("HOME", str(folder.parent))
@@ -629,6 +629,13 @@ def test_a_bare_name_is_never_the_working_directorys(published, folder):
     with pytest.raises(PolzooError, match=r"\./ck or dir:ck"):
         names.resolve("ck")
     assert checkpoint.resolve("dir:toy").resolve() != published
+
+
+def test_the_folder_of_a_run_hints_at_its_checkpoint(published, folder):
+    shutil.copytree(folder, "runs/x/checkpoint")
+    for name in ("runs/x", "./runs/x/", "dir:runs/x"):
+        with pytest.raises(PolzooError, match=r"the checkpoint of this run is (\./)?runs/x/checkpoint$"):
+            names.resolve(name)
 
 
 def test_a_local_folder_comes_before_the_hub(published, folder, monkeypatch):
@@ -646,6 +653,7 @@ def test_a_local_folder_comes_before_the_hub(published, folder, monkeypatch):
     ("name", "words"),
     [
         ("toyy", "did you mean 'toy'"),
+        ("toyy/", "did you mean 'toy'"),
         ("", "unknown checkpoint"),
         ("..", "no checkpoint"),
         ("dir:", "no folder"),

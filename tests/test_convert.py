@@ -1,6 +1,7 @@
 """Official checkpoints: strict, explained, and never executed."""
 
 import pickle
+import re
 import runpy
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from polzoo.convert import convert, from_official, read_pth
 from polzoo.errors import PolzooError
 
 reference = runpy.run_path(str(Path(__file__).parent / "backbones" / "reference_raft.py"))
+igev = runpy.run_path(str(Path(__file__).parent / "backbones" / "reference_igev.py"))
 
 ARGS = {
     "hidden_dims": [32, 32, 32],
@@ -26,6 +28,17 @@ ARGS = {
     "n_gru_layers": 3,
     "mixed_precision": False,
 }
+IGEV = {
+    "hidden_dims": [32, 32, 32],
+    "corr_levels": 2,
+    "corr_radius": 4,
+    "n_downsample": 2,
+    "n_gru_layers": 3,
+    "max_disp": 192,
+    "slow_fast_gru": False,
+}
+RAFT = {"hidden_dim": 128, "corr_levels": 4, "corr_radius": 4, "n_downsample": 2, "n_gru_layers": 3}
+OTHERS = {"selective-igev": IGEV, "igev-stereo": IGEV, "selective-raft": RAFT}
 REALTIME = ARGS | {"shared_backbone": True, "n_downsample": 3, "n_gru_layers": 2, "slow_fast_gru": True}
 
 
@@ -115,12 +128,79 @@ def test_hint_names_the_configuration():
     [
         ({"args": ARGS | {"n_gru_layer": 2}}, "unknown argument 'n_gru_layer'; did you mean 'n_gru_layers'"),
         ({"args": ARGS | {"n_downsample": 5}}, "downsample"),
+        ({"args": ARGS, "family": "selective-raft"}, "they look like raft-stereo; give family='raft-stereo'"),
         ({"family": "raft-stere"}, "unknown family of checkpoints 'raft-stere'; did you mean 'raft-stereo'"),
     ],
 )
 def test_wrong_calls(state, call, message):
     with pytest.raises(PolzooError, match=message):
         from_official(state, **call)
+
+
+@pytest.fixture(scope="module")
+def others():
+    return {family: igev["random_state"](family, args, 0) for family, args in OTHERS.items()}
+
+
+@pytest.mark.parametrize("family", OTHERS)
+@pytest.mark.parametrize("changes", [{}, {"n_gru_layers": 2}, {"n_gru_layers": 1, "corr_levels": 3}])
+def test_other_families(family, changes):
+    """Every key is used once or dropped, wrapped or not; the arguments are read from the weights."""
+    args = OTHERS[family] | changes
+    state = igev["random_state"](family, args, 1)
+    wrapped = convert({f"module.{key}": value for key, value in state.items()}, family)
+    conversion = convert(state, family, args)
+    model = conversion.model
+    assert same(model, wrapped.model) and model.spec == wrapped.model.spec
+    assert len(conversion.dropped) + len(model.state_dict()) == len(state)
+    level = {3: "$^", 2: "layer5|outputs(16|32)|gru16", 1: r"layer[45]|outputs(08|16|32)\.\d|gru(08|16)"}
+    unused = rf"(cnet|update_block)\.({level[args['n_gru_layers']]})|.*\.norm3\.|cost_agg\.conv1_up\.bn\."
+    assert all(re.match(unused, key) for key in conversion.dropped if "outputs08" not in key)
+    assert any("max_disp=192" in line for line in wrapped.assumed) == (family != "selective-raft")
+    assert not model.training and model.settings.iterations == 32
+    cell = "conv" if family == "igev-stereo" else "selective"
+    assert (
+        f'cell="{cell}"' in str(model.spec) or cell == {"igev": "selective", "raft": "conv"}[model.spec.backbone.name]
+    )
+    assert len(model.backbone.host.hidden_dims) == args["n_gru_layers"]
+
+
+def test_context_goes_last_and_signs_are_folded(others):
+    for family, hidden, sign in (("selective-igev", 32, 1), ("selective-raft", 128, -1)):
+        state, ours = others[family], from_official(others[family], family).state_dict()
+        gate = state["update_block.gru04.large_gru.convr.weight"]
+        h, c, motion, d, coarser = gate.split([hidden, hidden, 127, 1, hidden], 1)
+        assert torch.equal(ours["update.grus.0.large.convr.weight"], torch.cat([h, motion, sign * d, coarser, c], 1))
+        h, c, finer = state["update_block.gru16.small_gru.convq.weight"].split([hidden] * 3, 1)
+        assert torch.equal(ours["update.grus.2.small.convq.weight"], torch.cat([h, finer, c], 1))
+        assert torch.equal(ours["update.delta.2.bias"], sign * state["update_block.disp_head.conv2.bias"])
+
+
+@pytest.mark.parametrize("family", OTHERS)
+def test_another_family_is_named(others, family):
+    for wrong in {"raft-stereo", *OTHERS} - {family}:
+        for args in (None, {}):
+            with pytest.raises(
+                PolzooError, match=f"no {wrong}: they look like {family}; give family='{family}'"
+            ) as caught:
+                from_official(others[family], wrong, args)
+            assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (IGEV | {"n_gru_layers": 2}, r"misshapen: update_block.gru08.small.*It looks like n_gru_layers=3$"),
+        (IGEV | {"corr_radius": 3}, r"misshapen: update_block.encoder.convc1.weight \(.*It looks like corr_radius=4$"),
+        (IGEV | {"n_downsample": 3}, "n_downsample=3 does not run in the official code; it must be 2"),
+        (IGEV | {"max_disp": 100}, "max_disp=100 should be a multiple of 32"),
+        (IGEV | {"max_dips": 96}, "unknown argument 'max_dips'; did you mean 'max_disp'"),
+    ],
+)
+def test_another_configuration_is_named(others, args, message):
+    with pytest.raises(PolzooError, match=message) as caught:
+        from_official(others["selective-igev"], "selective-igev", args)
+    assert "\n" not in str(caught.value)
 
 
 def test_no_raft_at_all():
@@ -136,6 +216,16 @@ def test_reads_pth_and_safetensors(state, tmp_path):
     save_file(state, tmp_path / "c.safetensors")
     models = [from_official(read_pth(path), args=ARGS) for path in sorted(tmp_path.iterdir())]
     assert same(models[0], models[1]) and same(models[0], models[2])
+
+
+def test_command_names_the_family(tmp_path, capsys, others):
+    from polzoo.cli.app import main
+
+    save_file(others["igev-stereo"], tmp_path / "sceneflow.safetensors")
+    assert main(["convert", str(tmp_path / "sceneflow.safetensors"), "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert "give family='igev-stereo'" in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 class Bomb:

@@ -7,14 +7,19 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn import functional
 
 import polzoo
 from polzoo.data.folder import Folder
 from polzoo.data.formats import write_image
 from polzoo.data.options import FolderOptions, SyntheticOptions
+from polzoo.data.polarization import as_views, from_dolp
 from polzoo.data.synthetic import Synthetic
 from polzoo.errors import PolzooError
+from polzoo.interfaces import Fusion
+from polzoo.options import Options
 from polzoo.predict import as_image, as_inputs, as_polarity, check_pair, predict
+from polzoo.registry import registry
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = (
@@ -119,6 +124,12 @@ def test_bad_pairs(model, views) -> None:
     refused("whole number", predict, model, left, right, iterations=0)
     refused("whole number", predict, model, left, right, iterations=2.0)
     refused("previous", predict, model, left, right, previous=np.zeros((40, 49)))
+    for odd in ("abc", [[1, 2], [3]], object()):
+        refused("wanted is a disparity (H, W)", predict, model, left, right, previous=odd)
+    refused("flip its sign", predict, model, left, right, previous=np.full((40, 50), -3.0))
+    dips = np.full((40, 50), 3.0)
+    dips[:9] = -0.5
+    assert predict(model, left, right, previous=dips, iterations=1).shape == (40, 50)
     assert predict(model, left[:8, :8], right[:8, :8], iterations=1).shape == (8, 8)
 
 
@@ -158,6 +169,66 @@ def test_a_warm_start_starts_there(model, views) -> None:
     with torch.no_grad():
         prepared = model.prepare(inputs.left, inputs.right, **inputs.call)
     assert torch.allclose(prepared.start[1] * model.backbone.host.stride, torch.tensor(20.0))
+
+
+# ── named maps ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Shift(Fusion):
+    """Reads the map ``stokes`` of both views and nothing else: it lowers the matching cost by S1."""
+
+    needs = "stokes"
+    reach = None
+
+    def modulate_lookup(self, cost, pol, disparity, step, at):
+        return cost - self.maps.mean(1, keepdim=True)
+
+    def encode(self, call, encoding):
+        both = [call.pair.polarization[f"stokes_{side}"] for side in ("left", "right")]
+        self.maps = functional.avg_pool2d(both[0] - both[1], self.host.stride)
+
+
+@pytest.fixture
+def reader():
+    """A tiny model whose fusion declares a named map."""
+    with registry().temporary("fusion", "shift", Shift, Options):
+        torch.manual_seed(0)
+        yield polzoo.build(TINY.partition("+")[0] + "+shift").eval()
+
+
+def test_a_fusion_gets_the_maps_that_it_declares(reader, views) -> None:
+    seen = [from_dolp(np.full((40, 50), 0.8), np.full((40, 50), d), np.zeros((40, 50))) for d in (0.9, 0.1)]
+    made = as_views(*seen, needs=reader.fusion.needs)
+    assert sorted(made.polarization) == ["stokes_left", "stokes_right"]
+    found = predict(reader, *views, polarization=made.polarization, iterations=2)
+    assert found.shape == (40, 50) and reader.fusion.maps.shape[-2:] == (16, 16)  # padded as the images are
+    np.testing.assert_allclose(reader.fusion.maps.mean((0, 2, 3)), [0, 0.64, 0], atol=1e-6)
+    none = {name: np.zeros_like(values) for name, values in made.polarization.items()}
+    assert not np.array_equal(found, predict(reader, *views, polarization=none, iterations=2))
+
+
+@pytest.mark.parametrize(
+    ("maps", "words"),
+    [
+        ({}, "the fusion 'shift' reads stokes_left, stokes_right, which the call does not give"),
+        ({"stokes_left": np.zeros((3, 40, 50), np.float32)}, "reads stokes_right, which the call does not give"),
+        ({"stokes_left": (3, 40, 49)}, "stokes_left must be a float tensor (1, 3, 40, 50)"),
+        ({"stokes_left": (40, 50)}, "stokes_left is torch.float32 (40, 50); a map is float (C, H, W)"),
+        ({"stokes_left": np.zeros((3, 40, 50), np.uint8)}, "stokes_left is torch.uint8"),
+        ({"stokes_left": np.full((3, 40, 50), np.nan)}, "finite throughout"),
+    ],
+)
+def test_maps_that_are_missing_or_do_not_fit(reader, views, maps, words) -> None:
+    given = {name: np.zeros(m, np.float32) if isinstance(m, tuple) else m for name, m in maps.items()}
+    if len(given) == 1 and "which the call" not in words:
+        given["stokes_right"] = np.zeros((3, 40, 50), np.float32)
+    refused(words, predict, reader, *views, polarization=given)
+
+
+def test_a_batch_needs_maps_for_every_sample(reader) -> None:
+    pair, one = torch.rand(2, 3, 32, 32), torch.rand(1, 3, 32, 32)
+    with pytest.raises(PolzooError, match=r"must be a float tensor \(2, 3, 32, 32\)"):
+        reader(pair, pair, polarization={"stokes_left": one, "stokes_right": one})
 
 
 # ── does it look like a pair? ─────────────────────────────────────────────────────────────────────────────────────────

@@ -258,7 +258,7 @@ def test_the_same_name_in_two_kinds_is_no_clash() -> None:
 def test_get_says_what_is_allowed() -> None:
     zoo = Registry.installed([])
     with pytest.raises(
-        PolzooError, match=r"unknown backbone 'raft-lit'; did you mean 'raft-lite'\? Allowed: raft, raft"
+        PolzooError, match=r"unknown backbone 'raft-lit'; did you mean 'raft-lite'\? Allowed: .*raft, raft"
     ):
         zoo.get("backbones", "raft-lit")
     with pytest.raises(PolzooError, match=r"unknown kind 'backbon'; did you mean 'backbone'\?"):
@@ -380,6 +380,14 @@ def test_commands_are_merged_whole_or_not_at_all() -> None:
         "again": "plugin 'again': the command 'first' is taken; give it another name",
     }
     assert zoo.plugins[0].commands == ("first", "second")
+
+
+def test_a_plugin_whose_commands_fail_keeps_its_components() -> None:
+    made = registering("mine")
+    made.commands = command_plugin("third", fail=True).commands  # type: ignore[attr-defined]
+    zoo = Registry([made])
+    assert zoo.commands() == {} and zoo.plugins[0].error == "in commands(): RuntimeError: boom"
+    assert zoo.get("fusion", "mine") in zoo.plugins[0].components
 
 
 # ------------------------------------------------------------------------------------------------- entry points, real

@@ -1,18 +1,10 @@
-"""Colours mean what captions say; sheets keep pixels; a recorded gate lands on the picture's grid."""
+"""Colours mean what captions say; sheets keep pixels; a map of the feature grid lands on the picture's."""
 
 import numpy as np
 import pytest
-import torch
 
-import polzoo
 from polzoo.errors import PolzooError
-from polzoo.interfaces import Step
-from polzoo.visualize import UNKNOWN, GateRecorder, colour, error_map, gate_map, overlay, sheet, view
-
-TINY = (
-    "raft-lite(hidden_dim=8,context_dim=8,feature_dim=8,width=4,corr_levels=2,corr_radius=2)"
-    "+v2c(pol_levels=2,pol_radius=2,hidden=8,gate_hidden=4)"
-)
+from polzoo.visualize import UNKNOWN, colour, error_map, marked, on_view, overlay, sheet, view
 
 
 def test_colour_runs_from_blue_to_red_and_marks_what_is_unknown() -> None:
@@ -61,23 +53,18 @@ def test_view_is_the_picture() -> None:
     np.testing.assert_array_equal(view(picture.transpose(2, 0, 1).astype(np.float32) / 255), picture)
 
 
-def test_gate_of_a_model_lands_on_the_pictures_grid() -> None:
-    torch.manual_seed(0)
-    model, recorder = polzoo.build(TINY).eval(), GateRecorder()
-    left, right = torch.rand(2, 1, 3, 40, 50)
-    with torch.no_grad():
-        prepared = model.prepare(left, right, iterations=2, recorder=recorder)
-        assert gate_map(model, prepared, recorder) is None
-        model.refine(prepared)
-    found = gate_map(model, prepared, recorder)
-    assert found is not None and found.shape == (40, 50) and 0 <= found.min() <= found.max() <= 1
+def test_a_ramp_of_the_padded_grid_stays_a_ramp_on_the_view() -> None:
+    stride, crop = 4, (7, 3, 4, 12)  # a view of 48 × 54 in 64 × 64
+    ramp = np.tile(
+        np.arange(16, dtype=np.float32) * stride + (stride - 1) / 2, (16, 1)
+    )  # the pixel in each cell's middle
+    found = on_view(ramp, (48, 54), crop)
+    assert found.shape == (48, 54) and found.dtype == np.float32
+    np.testing.assert_allclose(found[:, 2:-2], np.tile(np.arange(54) + 7, (48, 1))[:, 2:-2], atol=1e-4)
 
 
-def test_only_maps_of_the_wanted_name_are_kept() -> None:
-    recorder, step = GateRecorder(), Step(0, 0, 1, 1.0)
-    recorder.record(step, "other", torch.ones(1, 1, 2, 2))
-    recorder.record(step, "gate", object())
-    assert recorder.last is None
-    recorder.record(step, "gate", torch.zeros(1, 1, 2, 2))
-    recorder.record(step, "gate", torch.ones(1, 1, 2, 2))
-    assert recorder.last is not None and recorder.last.min() == 1
+def test_points_are_marked_where_they_are() -> None:
+    picture = np.full((60, 80, 3), 100, np.uint8)
+    found = marked(picture, [(20, 40)])
+    assert (found[40, 20] == 255).all() and (found[:20] == 100).all() and (picture == 100).all()
+    assert not np.array_equal(found, marked(picture, [(20, 40)], first=2))

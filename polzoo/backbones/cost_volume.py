@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from itertools import groupby
 
 import torch
@@ -12,12 +11,7 @@ from torch.nn import functional as F
 
 from polzoo.errors import PolzooError
 from polzoo.interfaces import Channel, Pairwise, Sites
-
-
-def full_precision(like: Tensor) -> AbstractContextManager[object]:
-    """Autocast off on the device of ``like``: costs are compared by their small differences."""
-    kind = like.device.type
-    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
+from polzoo.precision import at_least_float32, full_precision
 
 
 def row_lookup(levels: int, radius: int) -> tuple[Channel, ...]:
@@ -51,11 +45,11 @@ class AllPairs(RowVolume):
     """Correlation of two feature maps (B, C, h, w) along rows.
 
     ``normalise`` gives cosines (spec "polarization" §2); without it the dot product is divided by √C (RAFT-Stereo).
-    Computed in float32 whatever the features are.
+    Computed in float32, or float64 if the features are.
     """
 
     def __init__(self, left: Tensor, right: Tensor, *, normalise: bool = True) -> None:
-        left, right = left.float(), right.float()
+        left, right = at_least_float32(left), at_least_float32(right)
         if normalise:
             left, right = F.normalize(left, dim=1, eps=1e-6), F.normalize(right, dim=1, eps=1e-6)
         with full_precision(left):
@@ -81,8 +75,8 @@ class RowPyramid:
 
     def costs(self, disparity: Tensor) -> Tensor:
         """:meth:`lookup` at every pixel."""
-        x = torch.arange(disparity.shape[-1], device=disparity.device, dtype=torch.float32)
-        position = x - disparity.float()[:, 0]
+        disparity = at_least_float32(disparity)[:, 0]
+        position = torch.arange(disparity.shape[-1], device=disparity.device, dtype=disparity.dtype) - disparity
         parts = [
             self._read(level, position, [c.offset for c in run], run)
             for level, run in ((level, list(run)) for level, run in groupby(self.channels, key=lambda c: c.level))
@@ -113,7 +107,7 @@ class OnDemand:
     """Correlation made where it is looked up: the numbers of :class:`AllPairs`, but no volume, so far less memory."""
 
     def __init__(self, left: Tensor, right: Tensor, *, normalise: bool = True) -> None:
-        left, right = left.float(), right.float()
+        left, right = at_least_float32(left), at_least_float32(right)
         if normalise:
             left, right = F.normalize(left, dim=1, eps=1e-6), F.normalize(right, dim=1, eps=1e-6)
         self.left, self.right = left if normalise else left / left.shape[1] ** 0.5, right

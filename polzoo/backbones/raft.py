@@ -1,20 +1,21 @@
 """raft: RAFT-Stereo, disparity-native (11,107,279 parameters at its defaults).
 
-Source: Lipson, Teed, Deng, "RAFT-Stereo: Multilevel Recurrent Field Transforms for Stereo Matching", 3DV 2021.
+Source: Lipson, Teed, Deng, "RAFT-Stereo: Multilevel Recurrent Field Transforms for Stereo Matching", 3DV 2021; with
+``cell="selective"`` it is Selective-RAFT (11,654,706 parameters): Wang et al., "Selective-Stereo", CVPR 2024.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from polzoo.backbones.attention import GateContext, SelectiveContext
 from polzoo.backbones.cost_volume import AllPairs, OnDemand, row_lookup
 from polzoo.backbones.encoders import NORMS, ContextEncoder, ResidualBlock, ResidualTrunk
 from polzoo.backbones.options import RAFTOptions
 from polzoo.backbones.upsample import convex_upsample
 from polzoo.interfaces import Backbone, Encoding, Host, Pair, Volume
-from polzoo.updates.cells import RaftCell
+from polzoo.updates.cells import RaftCell, SelectiveCell
 
 
 class RAFTStereo(Backbone):
@@ -28,7 +29,7 @@ class RAFTStereo(Backbone):
         dims = tuple(reversed(o.hidden_dims))[: o.gru_levels]
         widths, strides = (o.width, o.width * 3 // 2, o.width * 2), (o.downsample - 1, 1, 2, 2)
         self.cnet = ContextEncoder(widths, strides, NORMS[o.context_norm], dims)
-        self.gates = nn.ModuleList(nn.Conv2d(dim, 3 * dim, 3, padding=1) for dim in dims)
+        self.gates = SelectiveContext(dims) if o.cell == "selective" else GateContext(dims)
         if o.shared_backbone:
             block = ResidualBlock(widths[-1], widths[-1], instance, inner_relu=True)
             self.fnet = nn.Sequential(block, nn.Conv2d(widths[-1], o.feature_dim, 3, padding=1))
@@ -39,7 +40,7 @@ class RAFTStereo(Backbone):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         lookup = row_lookup(o.corr_levels, o.corr_radius)
-        self.host = Host(2**o.downsample, o.feature_dim, dims, tuple(3 * dim for dim in dims), lookup)
+        self.host = Host(2**o.downsample, o.feature_dim, dims, self.gates.dims, lookup)
 
     def encode(self, pair: Pair) -> Encoding:
         left, right = 2 * pair.left - 1, 2 * pair.right - 1
@@ -49,8 +50,8 @@ class RAFTStereo(Backbone):
         else:  # one image after the other: half the peak memory
             matching, seen = (self.fnet(left), self.fnet(right)), self.cnet.trunk(left)
         hidden, context = self.cnet(seen)
-        gates = tuple(conv(F.relu(c)) for conv, c in zip(self.gates, context, strict=True))
-        return Encoding(tuple(matching), tuple(torch.tanh(h) for h in hidden), gates)
+        gates = self.gates(context)
+        return Encoding(tuple(matching), tuple(torch.tanh(h) for h in hidden), gates, self.gates.importance(gates))
 
     def correlate(self, encoding: Encoding) -> AllPairs | OnDemand:
         volume = AllPairs if self.options.lookup == "reg" else OnDemand
@@ -61,7 +62,8 @@ class RAFTStereo(Backbone):
         return volume.pyramid(self.host.lookup, half_pixel=False), zero
 
     def make_cell(self, lookup_dim: int) -> RaftCell:
-        return RaftCell(self.host, lookup_dim, self.options.width, self.options.slow_fast)
+        cell = SelectiveCell if self.options.cell == "selective" else RaftCell
+        return cell(self.host, lookup_dim, self.options.width, self.options.slow_fast)
 
     def upsample(self, disparity: Tensor, mask: Tensor, encoding: Encoding) -> Tensor:
         return convex_upsample(disparity, mask, self.host.stride)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
+from polzoo.precision import at_least_float32
+
 
 def convex_upsample(disparity: Tensor, mask: Tensor, factor: int) -> Tensor:
     """Each fine pixel a convex combination of the 3×3 coarse pixels around it; outside the image counts as zero.
@@ -16,6 +18,6 @@ def convex_upsample(disparity: Tensor, mask: Tensor, factor: int) -> Tensor:
     Returns:
         (B, 1, factor·h, factor·w), fine pixels.
     """
-    weights = mask.float().unflatten(1, (9, factor * factor)).softmax(1)
-    near = F.unfold(factor * disparity.float(), 3, padding=1).unflatten(-1, disparity.shape[-2:])
+    weights = at_least_float32(mask).unflatten(1, (9, factor * factor)).softmax(1)
+    near = F.unfold(factor * at_least_float32(disparity), 3, padding=1).unflatten(-1, disparity.shape[-2:])
     return F.pixel_shuffle((weights * near.unsqueeze(2)).sum(1), factor)

@@ -50,7 +50,7 @@ def bundled_pair() -> Sample:
     left, right = (read_image(folder / f"{side}.png").transpose(2, 0, 1).copy() for side in ("left", "right"))
     disparity, valid = read_disparity(folder / "disparity.png")
     glass = read_mask(folder / "glass.png")
-    return Sample(left, right, 1.0, disparity[None], valid[None], None, glass[None], "demo")
+    return Sample(left, right, 1.0, disparity[None], valid[None], None, glass[None], name="demo")
 
 
 def match(model: str, pair: Sample) -> Match:
@@ -60,28 +60,31 @@ def match(model: str, pair: Sample) -> Match:
     import torch
 
     import polzoo
+    from polzoo.explain import Records
     from polzoo.predict import as_inputs, evaluating
-    from polzoo.visualize import GateRecorder, gate_map
+    from polzoo.visualize import on_view
 
-    network, gate = polzoo.load(model, fuse=True), GateRecorder()
+    network, records = polzoo.load(model, fuse=True), Records()
     views = (torch.from_numpy(view) for view in (pair.left, pair.right))
     inputs = as_inputs(network, *views, polarity=pair.polarity)
     start = time.perf_counter()
     with evaluating(network):
-        prepared = network.prepare(inputs.left, inputs.right, recorder=gate, **inputs.call)
+        prepared = network.prepare(inputs.left, inputs.right, recorder=records, **inputs.call)
         output = network.refine(prepared)
         seconds = time.perf_counter() - start
-        shown = gate_map(network, prepared, gate)
-    return Match(output.disparity[0, 0].float().cpu().numpy(), shown, seconds)
+    gates = [maps["gate"].cpu().numpy() for maps in records.steps.values() if "gate" in maps]
+    gate = on_view(gates[-1], pair.left.shape[1:], prepared.crop) if gates else None
+    return Match(output.disparity[0, 0].float().cpu().numpy(), gate, seconds)
 
 
 def scores(disparity: FloatMap, pair: Sample) -> tuple[float, float]:
     """(end-point error in pixels, share of pixels more than 3 px off), where the truth is known."""
-    import numpy as np
+    from polzoo.evaluation.metrics import EPE, Bad
 
     assert pair.disparity is not None and pair.valid is not None
-    error = np.abs(disparity - pair.disparity[0])[pair.valid[0]]
-    return float(error.mean()), float((error > 3).mean())
+    measured = (metric(disparity, pair.disparity[0], pair.valid[0]) for metric in (EPE(), Bad()))
+    (error, known), (bad, count) = measured
+    return error / known, bad / count
 
 
 def draw(pair: Sample, found: Match, title: str):

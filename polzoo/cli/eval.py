@@ -38,7 +38,9 @@ def command(
 ) -> None:
     """Compare MODELs side by side: checkpoints, or baselines with options such as 'sgbm-filled(block_size=3)'.
 
-    --data is a registered data set such as 'synthetic(seed=9000,length=50)', a folder of pairs or a CSV file.
+    --data is a registered data set such as 'synthetic(seed=9000,length=50)', a folder of pairs or a CSV file. What
+    polarization is worth shows beside the same set with control='shuffled', where a pair is given the polarization of
+    another, and, in synthetic, with analysers='none': plain RGB.
     """
     from polzoo.cli.predict import check_out
     from polzoo.evaluation import report

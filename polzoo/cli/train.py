@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -21,5 +25,23 @@ def command(recipe: str, out: Path | None, resume: bool, stop_after: int | None)
     config = read(find(recipe))
     out = out or Path("runs") / config.name
     check_out(out)
-    written = train(config, out, resume=resume, stop_after=stop_after)
+    with terminable():
+        written = train(config, out, resume=resume, stop_after=stop_after)
     click.echo(written)
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM leaves the block as an exit with code 143: workers are closed, and --resume goes on from the last state.
+
+    By default it ends the process on the spot, and the workers' semaphores are left for others to complain about.
+    """
+
+    def leave(*_: object) -> NoReturn:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -7,6 +7,7 @@ import click
 from polzoo.errors import PolzooError
 
 MARKS = {True: "ok", False: "FAILED", None: "-"}
+CHECKS = ("config", "hash", "load", "golden")
 
 
 @click.command("verify", short_help="Check a checkpoint's hashes and its golden output.")
@@ -43,4 +44,6 @@ def command(names: tuple[str, ...], everything: bool, device: str, update: str |
         click.echo(f"{name}  ({report.folder})")
         for check in report.checks:
             click.echo(f"  {check.name:6}  {MARKS[check.ok]:6}  {check.detail}")
+        for unreached in CHECKS[len(report.checks) :]:
+            click.echo(f"  {unreached:6}  {MARKS[None]:6}  not checked: {report.checks[-1].name} failed")
     return code

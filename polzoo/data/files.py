@@ -79,7 +79,8 @@ def _temporary(target: Path, data: bytes) -> Iterator[str]:
     with atomic.writing(target):
         if target.is_dir():
             raise PolzooError(f"cannot write {target}: it is a folder")
-        handle, name = tempfile.mkstemp(prefix=f".{target.name[:100]}.", dir=target.parent)
+        atomic.sweep(target.parent)
+        handle, name = tempfile.mkstemp(prefix=atomic.hidden(target), dir=target.parent)
         try:
             with os.fdopen(handle, "wb") as stream:
                 stream.write(data)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from polzoo.data.control import Control
 from polzoo.data.files import missing, read_bytes
 from polzoo.data.formats import SUFFIXES, read_disparity, read_image, read_mask
 from polzoo.data.options import FolderOptions
@@ -51,6 +52,7 @@ class Folder:
         self.options = options
         path = home(options.path)
         self.rows = _scan(path, options) if os.path.isdir(path) else _parse(path, options)
+        self.control = Control(options.control, [i for i, row in enumerate(self.rows) if row.polarity], str(path))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -64,6 +66,9 @@ class Folder:
         """
         if not 0 <= index < len(self):
             raise IndexError(f"index {index} is not in [0, {len(self)})")
+        return self.control(self._pair, index)
+
+    def _pair(self, index: int) -> Sample:
         row = self.rows[index]
         try:
             return _load(row)
@@ -126,6 +131,8 @@ def _row(path: Path, number: int, header: Sequence[str], cells: Sequence[str], o
     where = f"{path} row {number}"
     if len(cells) != len(header):
         raise PolzooError(f"{where} has {len(cells)} cells, the header {len(header)}")
+    if any("\0" in text for text in cells):
+        raise PolzooError(f"{where} holds a NUL character; save the file as plain text")
     cell = {column: text.strip() for column, text in zip(header, cells, strict=True) if text.strip()}
     files = {}
     for kind in ("left", "right", "disparity", *MASKS):

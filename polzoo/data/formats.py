@@ -51,10 +51,21 @@ def read_image(path: PathLike) -> Floats:
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     if channels != 3:
         what = {1: " (grey)", 2: " (grey, alpha)", 4: " (RGB, alpha)"}.get(channels, "")
-        raise PolzooError(f"{path} has {channels} channel{'s' * (channels > 1)}{what}; a view must be RGB, 3 channels")
+        hint = "; a polarization camera's raw frame needs --mosaic" if channels == 1 else ""
+        raise PolzooError(
+            f"{path} has {channels} channel{'s' * (channels > 1)}{what}; a view must be RGB, 3 channels{hint}"
+        )
     if pixels.dtype not in (np.uint8, np.uint16):
         raise PolzooError(f"{path} has {pixels.dtype} pixels; a view must have 8 or 16 bit per channel")
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB).astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
+
+
+def read_mosaic(path: PathLike) -> NDArray:
+    """A polarization camera's raw frame as it is stored: (H, W) uint8 or uint16. Raises PolzooError for others."""
+    pixels = _decode(read_bytes(path), path)
+    if pixels.ndim != 2 or pixels.dtype not in (np.uint8, np.uint16):
+        raise PolzooError(f"{path} is {pixels.dtype} {pixels.shape}; a raw mosaic must have 1 channel of 8 or 16 bit")
+    return pixels
 
 
 def write_image(path: PathLike, picture: Picture) -> Path:

@@ -45,6 +45,7 @@ def collate(samples: list[Sample]) -> dict[str, torch.Tensor]:
     """A batch of samples with truth: images (B, 3, H, W), maps (B, 1, H, W), polarity (B,).
 
     Unknown glass counts as no glass, unknown visibility as not visible: such pixels get no extra weight.
+    ``intensity_left`` and ``intensity_right`` are there where a sample has them; another's are its images then.
     """
     sizes = {s.left.shape for s in samples}
     if len(sizes) > 1:
@@ -57,6 +58,7 @@ def collate(samples: list[Sample]) -> dict[str, torch.Tensor]:
         "valid": _stack([np.isfinite(_truth(s)) if s.valid is None else s.valid for s in samples]),
         "visible": _stack([_absent(s) if s.visible is None else s.visible for s in samples]),
         "glass": _stack([_absent(s) if s.glass is None else s.glass for s in samples]),
+        **_intensities(samples),
     }
 
 
@@ -81,6 +83,15 @@ def _quiet_worker(_: int) -> None:
     """One thread per worker: the training step owns the cores."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+
+
+def _intensities(samples: list[Sample]) -> dict[str, torch.Tensor]:
+    if all(s.intensity_left is None for s in samples):
+        return {}
+    return {
+        "intensity_left": _stack([s.left if s.intensity_left is None else s.intensity_left for s in samples]),
+        "intensity_right": _stack([s.right if s.intensity_right is None else s.intensity_right for s in samples]),
+    }
 
 
 def _truth(sample: Sample) -> np.ndarray:

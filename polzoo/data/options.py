@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from polzoo.options import Options
 from polzoo.settings import Analysers
+
+Control = Annotated[
+    Literal["none", "shuffled"],
+    Field(description="'shuffled': polarization is read from another pair of the set; nothing else changes"),
+]
 
 
 class SyntheticOptions(Options):
@@ -31,6 +36,7 @@ class SyntheticOptions(Options):
     )
     noise: bool = Field(default=True, description="shot and read noise of the sensors")
     asymmetry: bool = Field(default=True, description="each camera has its own gain, gamma, vignetting and focus")
+    control: Control = "none"
 
 
 class FolderOptions(Options):
@@ -44,3 +50,4 @@ class FolderOptions(Options):
         default=None, description="divides stored disparities; unset: 256 for 16-bit PNG, 1 for PFM and NPY"
     )
     offset: float = Field(default=0.0, description="added to disparities after the scale, pixels")
+    control: Control = "none"

@@ -230,11 +230,19 @@ def _record(light: Map, camera: Camera, noise: tuple[float, float], rng: np.rand
     if camera.vignetting:
         y, x = np.linspace(-1, 1, height, dtype=np.float32)[:, None], np.linspace(-1, 1, width, dtype=np.float32)
         light = light * (1 - np.float32(camera.vignetting / 2) * (x * x + y * y))
-    light = np.clip(np.float32(camera.gain) * light, 0, 1)
+    light = np.float32(camera.gain) * light
+    np.clip(light, 0, 1, out=light)  # in place from here on: fresh memory would cost as much as the arithmetic
     if camera.gamma != 1:
         light **= np.float32(camera.gamma)
     if rng is not None:
         read, shot = noise
-        spread = np.sqrt(np.float32(read**2) + np.float32(shot**2) * light)
-        light += spread * rng.standard_normal(light.shape, np.float32)
-    return np.rint(np.clip(light, 0, 1) * 255) / np.float32(255)
+        spread = np.float32(shot**2) * light
+        spread += np.float32(read**2)
+        np.sqrt(spread, out=spread)
+        spread *= rng.standard_normal(light.shape, np.float32)
+        light += spread
+        np.clip(light, 0, 1, out=light)
+    light *= 255
+    np.rint(light, out=light)
+    light /= np.float32(255)
+    return light

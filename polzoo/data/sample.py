@@ -26,6 +26,8 @@ class Sample:
         valid: (1, H, W) bool, the true disparity is known.
         visible: (1, H, W) bool, the surface point is seen by the right camera too (in frame, not occluded).
         glass: (1, H, W) bool, the nearest surface is glass.
+        intensity_left, intensity_right: (3, H, W) what polarization is read from instead of the images (both or
+            neither), with ``polarity`` theirs; see ``polzoo.data.control``.
         name: what to call the pair in a report.
     """
 
@@ -36,4 +38,6 @@ class Sample:
     valid: Mask | None = None
     visible: Mask | None = None
     glass: Mask | None = None
+    intensity_left: FloatMap | None = None
+    intensity_right: FloatMap | None = None
     name: str = ""

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
+from polzoo.data.control import Control
 from polzoo.data.objects import Stage, bottle, card, lattice, pane, pole, solid, wires
 from polzoo.data.options import SyntheticOptions
 from polzoo.data.render import Camera, Scene, expose, render
@@ -27,6 +28,8 @@ class Synthetic:
 
     def __init__(self, options: SyntheticOptions) -> None:
         self.options = options
+        polarized = range(options.length if POLARITY[options.analysers] else 0)
+        self.control = Control(options.control, polarized, f"this one of {options.length} pairs")
 
     def __len__(self) -> int:
         return self.options.length
@@ -39,6 +42,9 @@ class Synthetic:
         """
         if not 0 <= index < len(self):
             raise IndexError(f"index {index} is not in [0, {len(self)})")
+        return self.control(self._pair, index)
+
+    def _pair(self, index: int) -> Sample:
         rng = np.random.default_rng([self.options.seed, index])
         scene = draw_scene(rng, self.options)
         rendered, polarity = render(scene), POLARITY[self.options.analysers]

@@ -29,6 +29,7 @@ from polzoo.evaluation import report
 from polzoo.evaluation.regions import REGIONS, regions
 from polzoo.registry import registry
 from polzoo.spec import format_part, make_part, parse, parse_part
+from polzoo.zoo import instantiate
 
 if TYPE_CHECKING:
     from polzoo.interfaces import Dataset, Metric  # which imports torch: baselines do without
@@ -196,12 +197,12 @@ def open_data(text: str) -> tuple[Dataset, str]:
     name = text.partition("(")[0].strip().removeprefix("dataset=").strip()
     if zoo.find("dataset", name):
         part = parse_part("dataset", text)
-        return zoo.get("dataset", part.name).load()(part.options), format_part("dataset", part)
+        return instantiate("dataset", part), format_part("dataset", part)
     if not os.path.exists(path) and not ("/" in text or "\\" in text or path.suffix.lower() == ".csv"):
         error = unknown("data set", name, [entry.key for entry in zoo.entries("dataset")])
         raise PolzooError(f"{error}; a folder or a CSV file of pairs must exist: {shorten(text)!r} does not")
     part = make_part("dataset", "folder", {"path": str(path)})
-    return zoo.get("dataset", "folder").load()(part.options), format_part("dataset", part)
+    return instantiate("dataset", part), format_part("dataset", part)
 
 
 def _methods(names: Sequence[str], iterations: int | None, device: str) -> list[Method]:
@@ -232,7 +233,7 @@ def _method(text: str, iterations: int | None, device: str) -> Method:
 
 def _baseline(text: str) -> Method:
     part = parse_part("baseline", text)
-    match = registry().get("baseline", part.name).load()(part.options)
+    match = instantiate("baseline", part)
     return Method(text, "baseline", format_part("baseline", part), lambda sample: match(sample.left, sample.right))
 
 
@@ -242,15 +243,20 @@ def _checkpoint(text: str, iterations: int | None, device: str) -> Method:
     import polzoo
     from polzoo.config import WEIGHTS, read_config
     from polzoo.names import resolve
-    from polzoo.predict import as_iterations
+    from polzoo.predict import as_inputs, as_iterations
 
     model = polzoo.load(text, device=device)
     steps = as_iterations(iterations) or model.settings.iterations
 
     def run(sample: Sample) -> NDArray[np.float32]:
-        views = (torch.from_numpy(np.ascontiguousarray(view))[None].to(device) for view in (sample.left, sample.right))
+        views = (view.transpose(1, 2, 0) for view in (sample.left, sample.right))
+        pair = as_inputs(model, *views, polarity=sample.polarity, iterations=steps)
+        seen = {"intensity_left": sample.intensity_left, "intensity_right": sample.intensity_right}
+        for name, view in seen.items():
+            if view is not None:
+                pair.call[name] = torch.from_numpy(np.ascontiguousarray(view))[None].to(pair.left)
         with torch.inference_mode():
-            output = model(*views, polarity=torch.tensor([float(sample.polarity)], device=device), iterations=steps)
+            output = model(pair.left, pair.right, **pair.call)
         return output.disparity[0, 0].float().cpu().numpy()
 
     weights = read_config(resolve(text)).sha256[WEIGHTS]
@@ -260,7 +266,7 @@ def _checkpoint(text: str, iterations: int | None, device: str) -> Method:
 def _metrics(texts: Sequence[str]) -> dict[str, Metric]:
     """Canonical text → metric; each label once."""
     parts = {format_part("metric", part): part for part in (parse_part("metric", text) for text in texts)}
-    found = {text: registry().get("metric", part.name).load()(part.options) for text, part in parts.items()}
+    found = {text: instantiate("metric", part) for text, part in parts.items()}
     labels = [metric.label for metric in found.values()]
     for label in labels:
         if labels.count(label) > 1:

@@ -34,7 +34,7 @@ class PolVolumeOptions(Options):
 class V2Options(PolVolumeOptions):
     """Options of ``v2``: polarization attention and gated fusion."""
 
-    tiny = {**PolVolumeOptions.tiny, "attention_hidden": 2, "gate_hidden": 4, "fused_dim": 8}
+    tiny = {**PolVolumeOptions.tiny, "attention_hidden": 2, "gate_hidden": 4, "fused_dim": 6}
 
     attention_hidden: Channels = Field(default=9, description="channels inside the attention network")
     gate_hidden: int = Field(

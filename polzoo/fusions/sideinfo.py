@@ -14,6 +14,7 @@ from polzoo.fusions.layers import resize, zero_init
 from polzoo.fusions.polarization import signs
 from polzoo.interfaces import Call, Encoding, Fusion, Host, Pair
 from polzoo.options import Options
+from polzoo.precision import at_least_float32
 
 
 class SideInformation(Fusion):
@@ -41,7 +42,8 @@ class SideInformation(Fusion):
 
 def side_maps(pair: Pair) -> Tensor:
     """(B, 12, H, W): difference, ratio around ½, Sobel magnitude of the parallel and of the crossed view."""
-    sign, left, right = signs(pair), pair.intensity_left.float(), pair.intensity_right.float()
+    left, right = at_least_float32(pair.intensity_left), at_least_float32(pair.intensity_right)
+    sign = signs(pair)
     parallel, crossed = torch.where(sign < 0, right, left), torch.where(sign < 0, left, right)
     ratio = parallel / (parallel + crossed + 1e-6) - 0.5
     return sign.abs() * torch.cat([(parallel - crossed).abs(), ratio, sobel(parallel), sobel(crossed)], 1)

@@ -22,10 +22,9 @@ from polzoo.interfaces import Recipe
 from polzoo.model import StereoModel
 from polzoo.recipes import state
 from polzoo.recipes.config import Init, TrainingConfig, find, read, write
-from polzoo.registry import registry
 from polzoo.settings import InputBlock, Settings
 from polzoo.spec import make_part, parse_part
-from polzoo.zoo import build, load
+from polzoo.zoo import build, instantiate, load
 
 PATIENCE = 10  # batches in a row whose loss is not finite, before the run stops
 
@@ -83,7 +82,7 @@ def _loop(accelerator: Accelerator, recipe: Recipe, config: TrainingConfig, out:
         start, recent = state.resume(states, config, recipe.model, optimizer, scheduler)
     wrapped, prepared = accelerator.prepare(recipe, optimizer)
     wrapped.train()
-    dataset = _component("dataset", config.data)
+    dataset = instantiate("dataset", parse_part("dataset", config.data))
     ranks = accelerator.process_index, accelerator.num_processes
     sampler = StepSampler(len(dataset), config.batch_size, config.seed, range(start, end), *ranks)
     log = _Log(out, config, start, end, recent, accelerator)
@@ -151,7 +150,7 @@ def _recipe(config: TrainingConfig, source: str | None) -> Recipe:
     warmup = getattr(part.options, "alpha_cap_warmup", 0)
     if warmup > config.steps / 2:
         raise PolzooError(f"alpha_cap_warmup={warmup} is more than half of the {config.steps} steps; lower it")
-    return registry().get("recipe", part.name).load()(part.options, model)
+    return instantiate("recipe", part, model)
 
 
 def _start_from(model: StereoModel, source: str) -> None:
@@ -160,11 +159,6 @@ def _start_from(model: StereoModel, source: str) -> None:
     if start.spec != model.spec:
         raise PolzooError(f"init: {source!r} is {start.spec}, this recipe trains {model.spec}")
     model.load_state_dict(start.state_dict())
-
-
-def _component(kind: str, text: str):
-    part = parse_part(kind, text)
-    return registry().get(kind, part.name).load()(part.options)
 
 
 def _optimizer(recipe: Recipe, config: TrainingConfig) -> tuple[AdamW, OneCycleLR]:

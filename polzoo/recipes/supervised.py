@@ -30,8 +30,9 @@ class Supervised(Recipe):
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Losses of a batch: ``loss`` to descend on; ``epe`` (pixels, all known) and ``matching`` to look at."""
         o = self.options
+        call = {key: batch[key] for key in ("polarity", "intensity_left", "intensity_right") if key in batch}
         cap = self.alpha_cap(batch.get("step", 0))
-        prepared = self.model.prepare(batch["left"], batch["right"], polarity=batch["polarity"], alpha_cap=cap)
+        prepared = self.model.prepare(batch["left"], batch["right"], alpha_cap=cap, **call)
         out = self.model.refine(prepared, all_iterations=True)
         weight = pixel_weight(
             batch,

@@ -15,23 +15,23 @@ Gates = tuple[Tensor, Tensor, Tensor]
 
 
 class ConvGRU(nn.Module):
-    """3×3 convolutional GRU whose gates add a precomputed context term.
+    """Convolutional GRU (3×3 unless ``kernel`` says otherwise) whose gates add a precomputed context term.
 
     ``h' = (1 − z)·h + z·tanh(W_q[r·h, x] + c_q)``, with z, r = σ(W[h, x] + c). With ``context`` channels the gates
     convolve [h, x, context] as one; that part does not change between iterations, so :meth:`prepare` does it once.
     """
 
-    def __init__(self, hidden: int, inputs: int, context: int = 0) -> None:
+    def __init__(self, hidden: int, inputs: int, context: int = 0, kernel: int = 3) -> None:
         super().__init__()
         self.read = hidden + inputs
-        self.convz = nn.Conv2d(hidden + inputs + context, hidden, 3, padding=1)
-        self.convr = nn.Conv2d(hidden + inputs + context, hidden, 3, padding=1)
-        self.convq = nn.Conv2d(hidden + inputs + context, hidden, 3, padding=1)
+        self.convz = nn.Conv2d(hidden + inputs + context, hidden, kernel, padding=kernel // 2)
+        self.convr = nn.Conv2d(hidden + inputs + context, hidden, kernel, padding=kernel // 2)
+        self.convq = nn.Conv2d(hidden + inputs + context, hidden, kernel, padding=kernel // 2)
 
     def prepare(self, context: Tensor) -> Gates:
         """The context's share of each gate, biases included."""
         convs = self.convz, self.convr, self.convq
-        z, r, q = (F.conv2d(context, c.weight[:, self.read :], c.bias, padding=1) for c in convs)
+        z, r, q = (F.conv2d(context, c.weight[:, self.read :], c.bias, padding=c.padding) for c in convs)  # pyright: ignore
         return z, r, q
 
     def forward(self, h: Tensor, context: Gates, x: Tensor) -> Tensor:
@@ -44,7 +44,7 @@ class ConvGRU(nn.Module):
     def _gate(self, conv: nn.Conv2d, x: Tensor) -> Tensor:
         if self.read == conv.in_channels:
             return conv(x)
-        return F.conv2d(x, conv.weight[:, : self.read], padding=1)
+        return F.conv2d(x, conv.weight[:, : self.read], padding=conv.padding)  # pyright: ignore
 
 
 class RaftLiteCell(Cell):
@@ -87,26 +87,48 @@ class RaftCell(Cell):
 
     The context arrives as three blocks of channels per level, for the gates z, r, q. Disparity-native: where the
     official block reads and writes a flow (x, y) with y always zero, this one reads and writes one disparity.
+
+    Args:
+        width: channels of each half of the motion encoder.
+        motion_dim: channels of the motion features, the disparity itself among them; RAFT-Stereo's unless given.
+        mask: what turns the finest state into upsampling weights; those of convex upsampling unless given.
+        mask_scale: factor on them, which balances their gradients.
     """
 
     lookup_reach = 4
 
-    def __init__(self, host: Host, lookup_dim: int, width: int = 64, slow_fast: bool = False) -> None:
+    def __init__(
+        self,
+        host: Host,
+        lookup_dim: int,
+        width: int = 64,
+        slow_fast: bool = False,
+        *,
+        motion_dim: int | None = None,
+        mask: nn.Module | None = None,
+        mask_scale: float = 0.25,
+    ) -> None:
         super().__init__()
-        dims = host.hidden_dims
+        dims, motion = host.hidden_dims, motion_dim or 2 * width - 1
         self.cost = _layers(lookup_dim, (width, 1), (width, 3))
         self.disparity = _layers(1, (width, 7), (width, 3))
-        self.motions = _layers(2 * width, (2 * width - 2, 3))
-        below = (2 * width - 1, *dims[:-1])  # a level reads motion features or the finer state, and the coarser state
-        above = (*dims[1:], 0)
-        self.grus = nn.ModuleList(ConvGRU(h, b + a) for h, b, a in zip(dims, below, above, strict=True))
+        self.motions = _layers(2 * width, (motion - 1, 3))
+        below = (motion, *dims[:-1])  # a level reads motion features or the finer state, and the coarser state
+        reads = (b + a for b, a in zip(below, (*dims[1:], 0), strict=True))
+        self.grus = nn.ModuleList(map(self.make_gru, dims, reads, host.context_dims))
         self.delta = nn.Sequential(*_layers(dims[0], (4 * width, 3)), nn.Conv2d(4 * width, 1, 3, padding=1))
-        self.weights = nn.Sequential(*_layers(dims[0], (4 * width, 3)), nn.Conv2d(4 * width, 9 * host.stride**2, 1))
+        if mask is None:
+            mask = nn.Sequential(*_layers(dims[0], (4 * width, 3)), nn.Conv2d(4 * width, 9 * host.stride**2, 1))
+        self.weights, self.mask_scale = mask, mask_scale
         order = tuple(reversed(range(len(dims))))
         rounds = range(1, len(dims)) if slow_fast else ()
         self.schedule = (*(order[:n] for n in rounds), order)
 
-    def prepare(self, context: tuple[Tensor, ...]) -> tuple[Gates, ...]:
+    def make_gru(self, hidden: int, reads: int, context: int) -> nn.Module:
+        """The recurrent unit of a level: it reads ``reads`` channels besides its state and its context."""
+        return ConvGRU(hidden, reads)
+
+    def prepare(self, context: tuple[Tensor, ...]) -> tuple[Any, ...]:
         return tuple((z, r, q) for z, r, q in (c.chunk(3, 1) for c in context))
 
     def motion(self, cost: Any, disparity: Tensor, at: Sites) -> Any:
@@ -126,7 +148,41 @@ class RaftCell(Cell):
         return self.delta(hidden)
 
     def mask(self, hidden: Sequence[Tensor]) -> Tensor:
-        return 0.25 * self.weights(hidden[0])
+        return self.mask_scale * self.weights(hidden[0])
+
+
+class SelectiveGRU(nn.Module):
+    """A 1×1 and a 3×3 ConvGRU on the same input, blended per pixel: ``h' = a · small(h, x) + (1 − a) · large(h, x)``.
+
+    Source: Wang et al., "Selective-Stereo: Adaptive Frequency Information Selection for Stereo Matching", CVPR 2024.
+    """
+
+    def __init__(self, hidden: int, inputs: int, context: int) -> None:
+        super().__init__()
+        self.small = ConvGRU(hidden, inputs, context, kernel=1)
+        self.large = ConvGRU(hidden, inputs, context, kernel=3)
+
+    def prepare(self, context: Tensor) -> tuple[Gates, Gates, Tensor]:
+        """Gates of both kernels and the blend, whose logit is the last channel of the context (B, C + 1, h, w)."""
+        seen, logit = context[:, :-1], context[:, -1:]
+        return self.small.prepare(seen), self.large.prepare(seen), torch.sigmoid(logit)
+
+    def forward(self, h: Tensor, context: tuple[Gates, Gates, Tensor], x: Tensor) -> Tensor:
+        small, large, blend = context
+        return torch.lerp(self.large(h, large, x), self.small(h, small, x), blend)
+
+
+class SelectiveCell(RaftCell):
+    """Selective-Stereo's update block: RAFT-Stereo's with selective units, its context given with the blend's logit."""
+
+    def __init__(self, host: Host, lookup_dim: int, width: int = 64, slow_fast: bool = False, **heads: Any) -> None:
+        super().__init__(host, lookup_dim, width, slow_fast, motion_dim=2 * width, **heads)
+
+    def make_gru(self, hidden: int, reads: int, context: int) -> SelectiveGRU:
+        return SelectiveGRU(hidden, reads, context - 1)
+
+    def prepare(self, context: tuple[Tensor, ...]) -> tuple[Any, ...]:
+        return tuple(gru.prepare(c) for gru, c in zip(self.grus, context, strict=True))  # pyright: ignore
 
 
 def _layers(inputs: int, *sizes: tuple[int, int]) -> nn.Sequential:

@@ -42,13 +42,13 @@ def test_json_adds_up(capsys):
 
 
 def test_the_estimate_is_what_a_run_takes():
-    from polzoo.memory import _Peak
+    from polzoo.memory import LivePeak
 
     model = polzoo.build(TINY).eval()
     before = {name: x.clone() for name, x in model.state_dict().items()}
     with torch.no_grad():
         pair = torch.rand(2, 1, 3, 64, 96).unbind(0)
-        with _Peak() as peak:
+        with LivePeak() as peak:
             model(*pair, polarity=torch.ones(1), iterations=2)
     assert estimate(model, 64, 96).activations == pytest.approx(peak.most, rel=0.01)
     assert all(type(x) is torch.Tensor and torch.equal(x, before[name]) for name, x in model.state_dict().items())

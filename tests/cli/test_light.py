@@ -31,6 +31,19 @@ def test_nothing_heavy_is_imported(arguments: list[str]) -> None:
     assert run("-c", script, *arguments).stderr == "0 []\n"
 
 
+WRONG = ["predict no.png no.png", "predict {file} {file} --model nobody", "predict {file} {file} --out {file}"]
+WRONG += ["explain {file} no.png", "explain {file} {file} --truth no.pfm"]
+
+
+@pytest.mark.parametrize("arguments", WRONG)
+def test_what_is_not_there_is_said_before_torch_is_loaded(arguments: str) -> None:
+    script = (
+        "import sys; from polzoo.cli.app import main; code = main(sys.argv[1:]);"
+        "print(code, 'torch' in sys.modules, file=sys.stderr)"
+    )
+    assert run("-c", script, *arguments.format(file=__file__).split()).stderr.endswith("\n2 False\n")
+
+
 def test_nothing_heavy_comes_with_the_package() -> None:
     script = (
         "import sys, polzoo; polzoo.hookimpl; polzoo.PolzooError; polzoo.list_components(); polzoo.list_models();"

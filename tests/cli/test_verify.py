@@ -36,6 +36,7 @@ def test_well(folder, capsys):
     assert main(["verify", str(folder), f"dir:{folder}"]) == 0
     out = capsys.readouterr().out
     assert out.count(" ok ") == 8 and "FAILED" not in out
+    assert "unchanged: model.safetensors, golden.safetensors; not covered: README.md" in out
 
 
 def test_another_operator(folder, capsys):
@@ -48,6 +49,7 @@ def test_a_failed_check(folder, original, capsys):
     assert main(["verify", str(original), str(folder)]) == 2
     out = capsys.readouterr().out
     assert "hash    FAILED" in out and "does not match the sha256" in out
+    assert out.count("-       not checked: hash failed\n") == 2
 
 
 def test_unknown_and_unreadable(folder, capsys, tmp_path):

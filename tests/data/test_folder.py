@@ -115,6 +115,9 @@ def test_a_csv(layout) -> None:
         ("left,right,glass\nleft/a.png,right/a.png,left/a.png\n", ["row 2", "mask"]),
         ("left,right\nleft/a.png,right\n", ["row 2", "right"]),
         ('left,right\n"left/a.png,right/a.png\n', ["CSV"]),
+        ("left,right\nleft\0/a.png,right/a.png\n", ["row 2", "NUL"]),
+        ("left,right,name\nleft/a.png,right/a.png,a\0b\n", ["row 2", "NUL"]),
+        ("left,right\0\nleft/a.png,right/a.png\n", ["row 1", "column"]),
     ],
 )
 def test_mistakes_in_a_csv(layout, text, words) -> None:

@@ -189,6 +189,32 @@ def test_recorded_pairs_warp_to_quantisation_noise_without_noise():
         assert np.median(error) < 1.5 / 255 and np.percentile(error, 90) < 0.03
 
 
+@pytest.mark.parametrize("index", range(4))
+def test_recorded_pairs_warp_to_the_sensors_own_noise(index):
+    """Residuals in units of the σ that the noise model gives them are standard normal but for edges; a pixel's error of
+    the disparity would show."""
+    scene = scene_of(index, asymmetry=False, glass=0.0, plain=0.0)
+    rendered = render(scene)
+    left, right = expose(scene, rendered, 0.0, np.random.default_rng(index))
+    truth = rendered.left.disparity
+    unclipped = rendered.visible & (left > 0.05).all(0) & (left < 0.9).all(0)
+    read, shot = scene.noise
+
+    def variance(recorded: np.ndarray) -> np.ndarray:
+        return read**2 + shot**2 * recorded + 1 / (12 * 255**2)
+
+    def normal(shift: np.ndarray) -> np.ndarray:
+        part = (np.arange(shift.shape[1]) - shift.astype(np.float64)) % 1
+        seen = warped(right, shift)
+        spread = variance(left) + (part**2 + (1 - part) ** 2) * variance(seen)
+        return ((seen - left) / np.sqrt(spread))[:, unclipped]
+
+    found = normal(truth)
+    assert 0.95 < 1.4826 * np.median(np.abs(found)) < 1.1
+    assert abs(found.mean()) < 0.06 and np.mean(np.abs(found) < 3) > 0.95
+    assert 1.4826 * np.median(np.abs(normal(truth + 1))) > 1.12
+
+
 def forward_visible(rendered: Rendered) -> np.ndarray:
     """Independent of the renderer: splat the left disparity map into the right frame, in float64, nearest wins."""
     disparity = rendered.left.disparity.astype(np.float64)

@@ -20,7 +20,7 @@ def sample() -> Sample:
     picture[:, :, 32:] = 0.5 + 0.3 * np.sin(np.arange(32, dtype=np.float32))
     valid, visible, glass = rng.random((3, 1, 48, 64)) < 0.5
     disparity = np.full((1, 48, 64), 5, np.float32)
-    return Sample(picture, picture, 1.0, disparity, valid, visible, glass, "a pair")
+    return Sample(picture, picture, 1.0, disparity, valid, visible, glass, name="a pair")
 
 
 def test_regions_by_their_definition(sample: Sample) -> None:

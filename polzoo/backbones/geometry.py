@@ -1,0 +1,134 @@
+"""Matching cost by disparity and by right pixel, looked up as one: IGEV's combined geometry encoding volume."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import groupby
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from polzoo.backbones.cost_volume import RowVolume
+from polzoo.interfaces import Channel, Pairwise, Sites
+from polzoo.precision import at_least_float32, full_precision
+from polzoo.updates.sites import EVERYTHING
+
+
+def geometry_lookup(groups: int, levels: int, radius: int) -> tuple[Channel, ...]:
+    """Channels of IGEV's lookup: per level the geometry's groups at d + k, then the correlation at x − d + k, for k =
+    −radius … radius. Offsets run upwards in the first half and downwards in the second; the correlation is the last
+    group."""
+    window = range(-radius, radius + 1)
+    return tuple(
+        channel
+        for level in range(levels)
+        for channel in (
+            *(Channel(level, k, group) for group in range(groups) for k in window),
+            *(Channel(level, -k, groups) for k in window),
+        )
+    )
+
+
+class DisparityVolume:
+    """Costs (B, G, D, h, w) of left x against right x − d, d = 0 … D − 1, in G groups; zero where x − d is outside."""
+
+    def __init__(self, values: Tensor) -> None:
+        self.values = values
+
+    def pairwise(self, left: Tensor, right: Tensor) -> Tensor:
+        """``left(x) + right(x − d)``: two (B, C, h, w) maps → (B, C, D, h, w); the right map is zero outside."""
+        return torch.stack([left + moved for moved in _moved(right, self.values.shape[2])], 2)
+
+    def modulate(self, weight: Callable[[Pairwise], Tensor]) -> DisparityVolume:
+        """The volume with every cost multiplied by ``weight(pairwise)``, (B, 1, D, h, w)."""
+        return DisparityVolume(self.values * weight(self.pairwise))
+
+
+class GeometryVolume:
+    """The same pair correlated twice: in groups by disparity, to be regularised, and plainly for all pairs of a row.
+
+    ``pairwise`` is the first one's; ``modulate`` changes both.
+    """
+
+    def __init__(self, costs: DisparityVolume, pairs: RowVolume) -> None:
+        self.costs, self.pairs = costs, pairs
+
+    def pairwise(self, left: Tensor, right: Tensor) -> Tensor:
+        return self.costs.pairwise(left, right)
+
+    def modulate(self, weight: Callable[[Pairwise], Tensor]) -> GeometryVolume:
+        return GeometryVolume(self.costs.modulate(weight), self.pairs.modulate(weight))
+
+    def pyramid(self, channels: Sequence[Channel]) -> GeometryPyramid:
+        return GeometryPyramid(self.costs.values, self.pairs, channels)
+
+
+def correlate(left: Tensor, right: Tensor, disparities: int, groups: int) -> GeometryVolume:
+    """Mean of products in ``groups`` for the first ``disparities``, and sum of products of all pairs, in float32 or
+    better."""
+    left, right = at_least_float32(left), at_least_float32(right)
+    with full_precision(left):
+        costs = [(left * moved).unflatten(1, (groups, -1)).mean(2) for moved in _moved(right, disparities)]
+        pairs = torch.matmul(left.permute(0, 2, 3, 1), right.permute(0, 2, 1, 3))
+    return GeometryVolume(DisparityVolume(torch.stack(costs, 2)), RowVolume(pairs.unsqueeze(1)))
+
+
+def _moved(right: Tensor, disparities: int):
+    """The map moved right by 0, 1, … cells, zeros moving in: views of one padded copy."""
+    width = right.shape[-1]
+    padded = F.pad(right, (disparities - 1, 0))
+    return (padded.narrow(-1, start, width) for start in reversed(range(disparities)))
+
+
+class GeometryPyramid:
+    """Both halves pooled by 2 per level, without keeping half a pixel; linear interpolation, zero outside.
+
+    Geometry at level i is read at d/2^i + offset, so it says nothing (0) beyond the volume's last disparity; the
+    correlation at (x − d)/2^i − offset reaches as far as the image.
+    """
+
+    def __init__(self, geometry: Tensor, pairs: RowVolume, channels: Sequence[Channel]) -> None:
+        self.channels, self._groups = tuple(channels), geometry.shape[1]
+        self._runs = [list(run) for _, run in groupby(self.channels, lambda c: (c.level, c.group < self._groups))]
+        by_row = [c._replace(group=0) for c in self.channels if c.group == self._groups]
+        self._rows = pairs.pyramid(by_row, half_pixel=False)
+        self._levels = dict(_levels(at_least_float32(geometry), self.channels))
+
+    def lookup(self, disparity: Tensor, at: Sites) -> Tensor:
+        """Costs (B, len(channels), h, w) around ``disparity`` (B, 1, h, w), feature pixels."""
+        counts = [len(run) for run in self._runs if run[0].group == self._groups]
+        rows = iter(self._rows.lookup(disparity, EVERYTHING).split(counts, 1))
+        parts = [self._read(disparity, run) if run[0].group < self._groups else next(rows) for run in self._runs]
+        return at.take(torch.cat(parts, 1))
+
+    def _read(self, disparity: Tensor, run: list[Channel]) -> Tensor:
+        """Channels of one level of the geometry: a window of neighbouring cells gathered once and interpolated."""
+        values, pad = self._levels[run[0].level]
+        first, last = min(c.offset for c in run), max(c.offset for c in run)
+        centre = at_least_float32(disparity) / 2 ** run[0].level
+        floor = centre.floor()
+        cells = values.shape[2] - 2 * pad
+        start = floor.nan_to_num().clamp(-last - 2, cells - first).long() + pad  # beyond the padding all is zero
+        window = torch.arange(first, last + 2, device=start.device).view(1, -1, 1, 1)
+        index = (start + window).unsqueeze(1).expand(-1, values.shape[1], -1, -1, -1)
+        near = values.gather(2, index)
+        costs = torch.lerp(near[:, :, :-1], near[:, :, 1:], (centre - floor).unsqueeze(1))
+        return costs[:, [c.group for c in run], [c.offset - first for c in run]]
+
+
+def _levels(values: Tensor, channels: Sequence[Channel]):
+    """(level, (values padded with zeros along disparity, padding)) for every level; the padding holds a window."""
+    reach = max(abs(c.offset) for c in channels)
+    for level in range(max(c.level for c in channels) + 1):
+        pad = 2 * reach + 2
+        yield level, (F.pad(values, (0, 0, 0, 0, pad, pad)), pad)
+        if values.shape[2] > 1:
+            values = F.avg_pool3d(values, (2, 1, 1))
+
+
+def soft_argmin(logits: Tensor) -> Tensor:
+    """Expected disparity (B, 1, h, w), in [0, D − 1], of D candidates with ``logits`` (B, D, h, w)."""
+    share = at_least_float32(logits).softmax(1)
+    candidates = torch.arange(logits.shape[1], device=logits.device, dtype=share.dtype)
+    return (share * candidates.view(1, -1, 1, 1)).sum(1, keepdim=True)
