@@ -3,7 +3,7 @@
 #
 #   benchmarks/gpu.sh tests            the tests that need CUDA, and every model card's golden output on the device
 #   benchmarks/gpu.sh train NAME       recipes/NAME.toml; run it again until it prints the checkpoint
-#   benchmarks/gpu.sh speed            median time per pair of the shipped models and of raft at three sizes
+#   benchmarks/gpu.sh speed            polzoo bench of the shipped models and of raft beside their plain form, at two sizes
 #
 # A machine without an index: put wheels of what it lacks (pydantic, pluggy, …) into .whl/ first. Results go to $OUT
 # (default: benchmarks/results/gpu).
@@ -28,7 +28,14 @@ case "${1:-}" in
     timeout --signal=INT 520 python3 -m polzoo train "recipes/$2.toml" --out "$run" $resume 2>&1 | tee -a "$out/train-$2.txt"
     ;;
   speed)
-    python3 benchmarks/speed.py --device cuda --out "$out/speed.json"
+    bench() { # name of the result, model, size, further options
+      python3 -m polzoo bench "$2" --size "$3" "${@:4}" --against plain --device cuda --rounds 20 --warmup 5 \
+        --json "$out/bench-$1-$3.json" | tee -a "$out/speed.txt"
+    }
+    for model in $(python3 -c 'import polzoo; print(*polzoo.list_models())') raft; do
+      for size in 256x320 320x736; do bench "$model" "$model" "$size"; done
+    done
+    bench raft-compiled raft 320x736 --dtype float16 --compile
     ;;
   *)
     sed -n '2,10s/^# \{0,1\}//p' "$0"

@@ -155,7 +155,7 @@ def _selective_names(levels: Levels) -> dict[str, str]:
 
 
 def _gates(model: StereoModel, level: int) -> list[tuple[str, int]]:
-    """Keys of a level's gate weights, and how many official channels the gates read."""
+    """Keys of a level's gate weights, and how many channels the gates read."""
     weights, start = model.state_dict(), f"update.grus.{level}."
     return [(key, w.shape[1]) for key, w in weights.items() if key.startswith(start) and key.endswith(".weight")]
 

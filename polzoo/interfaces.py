@@ -95,6 +95,7 @@ class Call:
     recorder: Recorder | None = None
 
     def steps(self, p: int) -> Iterator[Step]:
+        """The iterations of pass ``p``, each with its α."""
         for i in range(self.iterations):
             weight = alpha(i, self.iterations, self.schedule_steps, self.schedule)
             yield Step(p, i, self.iterations, weight, self.recorder)
@@ -112,8 +113,8 @@ class Encoding:
 
     Attributes:
         matching: features of (left, right), (B, C, h, w) each.
-        hidden: start of each GRU level's state, finest first.
-        context: what each level's gates see in every iteration, finest first.
+        hidden: start of each GRU level's state, finest first, (B, host.hidden_dims[i], h_i, w_i), h_0 = h.
+        context: what each level's gates see in every iteration, finest first, (B, host.context_dims[i], h_i, w_i).
         importance: (B, 1, h, w) map of where refinement pays, if the backbone has one.
         extra: whatever the backbone's own ``regularise`` and ``upsample`` need.
     """
@@ -126,22 +127,26 @@ class Encoding:
 
 
 class Sites(Protocol):
-    """The pixels a step works on. Dense: everything, and all of this is the identity."""
+    """The pixels a step works on. Dense: everything, and all of this is the identity.
+
+    Sparse: values stand on their pixels alone, in whatever form the update operator likes; they can be added and
+    multiplied with each other, never mixed with maps. Outside the image is zero, as a convolution pads.
+    """
 
     def run(self, net: nn.Module, x: Any) -> Any:
-        """``net(x)`` at these sites."""
+        """``net(x)`` at these sites; ``x`` stands on ``grow(r)`` of them, r the pixels that ``net`` sees around one."""
         ...
 
     def take(self, x: Tensor) -> Any:
-        """The values of a map at these sites."""
+        """The values at these sites of a map (B, C, h, w)."""
         ...
 
     def grow(self, reach: int) -> Sites:
-        """These sites and everything within ``reach`` pixels of them."""
+        """These sites and everything within ``reach`` rows and columns of them."""
         ...
 
     def cat(self, *xs: Any) -> Any:
-        """Join values along channels."""
+        """Values joined along channels, at these sites."""
         ...
 
 
@@ -150,7 +155,11 @@ Pairwise = Callable[[Tensor, Tensor], Tensor]
 
 
 class Volume(Protocol):
-    """Matching cost that can be looked up around a disparity."""
+    """Matching cost that can be looked up around a disparity.
+
+    Attributes:
+        channels: what each channel of a lookup looks at.
+    """
 
     channels: tuple[Channel, ...]
 
@@ -191,15 +200,17 @@ class Cell(nn.Module):
     schedule: tuple[tuple[int, ...], ...] = ((0,),)
 
     def prepare(self, context: tuple[Tensor, ...]) -> Any:
-        """What the gates need of the context, computed once per pass."""
+        """What the gates need of the context (``Encoding.context``, or what a fusion made of it), once per pass."""
         return context
 
     def motion(self, cost: Any, disparity: Tensor, at: Sites) -> Any:
-        """Motion features at ``at``; ``cost`` stands on ``at.grow(lookup_reach - motion_reach)``."""
+        """Motion features (B, C, h, w) at ``at``, of costs (B, fusion.lookup_dim(), h, w) that stand on
+        ``at.grow(lookup_reach - motion_reach)`` and of the whole disparity map (B, 1, h, w)."""
         raise NotImplementedError
 
     def update(self, level: int, hidden: Sequence[Tensor], context: Any, motion: Any) -> Tensor:
-        """The new hidden state of one level, reading the current state of its neighbours."""
+        """The new hidden state of one level, (B, hidden_dims[level], h_i, w_i), reading the current state of its
+        neighbours; ``context`` is what ``prepare`` returned, ``motion`` is read by level 0."""
         raise NotImplementedError
 
     def head(self, hidden: Tensor) -> Tensor:
@@ -207,7 +218,8 @@ class Cell(nn.Module):
         raise NotImplementedError
 
     def mask(self, hidden: Sequence[Tensor]) -> Tensor | None:
-        """Upsampling weights from the final hidden state; None where the backbone upsamples without."""
+        """Upsampling weights (B, any, h, w) from the final hidden states, for the backbone's ``upsample``; None where
+        it upsamples without."""
         return None
 
 
@@ -219,13 +231,26 @@ class UpdateOperator(nn.Module):
         self.options = options
 
     def sites(self, cell: Cell, encoding: Encoding, disparity: Tensor, step: Step) -> Sites:
-        """The pixels to refine in this step."""
+        """The pixels to refine in this step: ``EVERYTHING``, or some, chosen from the encoding and the disparity
+        (B, 1, h, w) so far."""
         raise NotImplementedError
 
     def forward(
         self, cell: Cell, hidden: tuple[Tensor, ...], context: Any, cost: Any, disparity: Tensor, at: Sites
     ) -> tuple[tuple[Tensor, ...], Tensor]:
-        """(hidden, Δ): the new state of every level and the increment, 0 where nothing was done."""
+        """One step of the cell.
+
+        Args:
+            hidden: the state of every level, maps.
+            context: what ``cell.prepare`` returned.
+            cost: what the fusion made of the lookup, on ``at.grow(cell.lookup_reach)``.
+            disparity: (B, 1, h, w), feature pixels.
+            at: what ``sites`` returned.
+
+        Returns:
+            (hidden, Δ): the new state of every level and the increment (B, 1, h, w), maps both; where nothing was done
+            the state is the old one and Δ is 0.
+        """
         raise NotImplementedError
 
 
@@ -256,21 +281,25 @@ class Backbone(nn.Module):
         """
 
     def encode(self, pair: Pair) -> Encoding:
+        """Features, hidden states and context of a padded pair (B, 3, H, W), as ``host`` declares them."""
         raise NotImplementedError
 
     def correlate(self, encoding: Encoding) -> Correlation:
+        """Matching cost of the features, before any pyramid or regularisation."""
         raise NotImplementedError
 
     def make_cell(self, lookup_dim: int) -> Cell:
+        """The recurrent cell, for costs of ``lookup_dim`` channels: ``len(host.lookup)`` unless a fusion says else."""
         raise NotImplementedError
 
     def regularise(self, volume: Any, encoding: Encoding) -> tuple[Volume, Tensor]:
-        """The volume that is looked up, and the first disparity (B, 1, h, w)."""
+        """The volume that is looked up, and the first disparity (B, 1, h, w) in feature pixels: here the volume's
+        pyramid and zeros."""
         left = encoding.matching[0]
         return volume.pyramid(self.host.lookup), left.new_zeros(left.shape[0], 1, *left.shape[-2:])
 
     def upsample(self, disparity: Tensor, mask: Tensor | None, encoding: Encoding) -> Tensor:
-        """(B, 1, h, w) feature pixels → (B, 1, H, W) pixels."""
+        """Disparity (B, 1, h, w) in feature pixels → (B, 1, H, W) in pixels; ``mask`` is the cell's. Here bilinear."""
         size = [n * self.host.stride for n in disparity.shape[-2:]]
         return self.host.stride * F.interpolate(disparity, size, mode="bilinear", align_corners=True)
 
@@ -306,23 +335,36 @@ class Fusion(nn.Module):
         return len(self.host.lookup)
 
     def encode(self, call: Call, encoding: Encoding) -> Any:
-        """1: anything, built once and handed to every later hook."""
+        """1: anything, built once of ``call.pair`` and the encoding, and handed to every later hook as ``pol``."""
         return None
 
     def fuse_features(self, encoding: Encoding, pol: Any, call: Call) -> Encoding:
-        """2: change the matching features."""
+        """2: the encoding with other matching features, (B, host.feature_dim, h, w) for both views."""
         return encoding
 
     def modulate_volume(self, volume: Any, pol: Any, call: Call) -> Any:
-        """3: change the volume before any pyramid or regularisation."""
+        """3: another :class:`Correlation`, before any pyramid or regularisation: ``volume.modulate(weight)``."""
         return volume
 
     def inject_context(self, encoding: Encoding, pol: Any, disparity: Tensor | None, call: Call) -> tuple[Tensor, ...]:
-        """4: change the context, always from the original; ``disparity`` is the last pass's, None in the first."""
+        """4: the context of every level, (B, host.context_dims[i], h_i, w_i), always from the original.
+
+        ``disparity`` (B, 1, h, w) in feature pixels is what the last pass found, None in the first.
+        """
         return encoding.context
 
     def modulate_lookup(self, cost: Any, pol: Any, disparity: Tensor, step: Step, at: Sites) -> Any:
-        """5: change the looked-up cost in every iteration."""
+        """5: the cost that the cell reads, in every iteration.
+
+        Args:
+            cost: (B, len(host.lookup), h, w), looked up around ``disparity``; values at ``at`` when sparse.
+            disparity: (B, 1, h, w), feature pixels, the whole map, detached.
+            step: where the loop is; ``step.alpha`` is the scheduled weight of polarization.
+            at: the pixels; whatever is read around them is asked for by ``at.grow(self.reach)``.
+
+        Returns:
+            (B, lookup_dim(), h, w), or as many values at ``at``.
+        """
         return cost
 
 
@@ -394,9 +436,13 @@ class Importance(Protocol):
 class Dataset(Protocol):
     """A finite, indexable collection of :class:`polzoo.data.sample.Sample`."""
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """How many samples there are, 1 or more."""
+        ...
 
-    def __getitem__(self, index: int) -> Any: ...
+    def __getitem__(self, index: int) -> Any:
+        """Sample ``index``, the same every time. Raises IndexError where ``index`` is not in [0, len)."""
+        ...
 
 
 class Metric(Protocol):
@@ -409,10 +455,14 @@ class Metric(Protocol):
     label: str
     unit: str
 
-    def __call__(self, predicted: Any, truth: Any, region: Any) -> tuple[float, int]: ...
+    def __call__(self, predicted: Any, truth: Any, region: Any) -> tuple[float, int]:
+        """(sum, number) over the pixels of ``region`` (H, W) bool; ``truth`` is finite in it."""
+        ...
 
 
 class Baseline(Protocol):
     """A method without learned weights: disparity (H, W) float32 from a pair; NaN where it gives none."""
 
-    def __call__(self, left: Any, right: Any) -> Any: ...
+    def __call__(self, left: Any, right: Any) -> Any:
+        """Views (3, H, W) float32 in [0, 1] → (H, W) float32, pixels, positive."""
+        ...

@@ -180,14 +180,14 @@ class StereoModel(nn.Module):
         """A copy for inference, see :func:`polzoo.fuse.fused`."""
         return fused(self)  # pyright: ignore[reportReturnType]
 
-    def predict(self, left, right, *, polarity=None, iterations: int | None = None, previous=None):
+    def predict(self, left, right, **call):
         """Disparity of a pair for people: paths, PIL images or arrays in, (H, W) float32 numpy out.
 
-        See :func:`polzoo.predict.predict`.
+        Takes ``polarity``, ``polarization``, ``iterations`` and ``previous``; see :func:`polzoo.predict.predict`.
         """
         from polzoo.predict import predict
 
-        return predict(self, left, right, polarity=polarity, iterations=iterations, previous=previous)
+        return predict(self, left, right, **call)
 
     def _upsample(self, disparity: Tensor, hidden: tuple[Tensor, ...], cell: Cell, prepared: Prepared) -> Tensor:
         full = at_least_float32(self.backbone.upsample(disparity, cell.mask(hidden), prepared.encoding))

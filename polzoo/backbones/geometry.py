@@ -90,7 +90,7 @@ class GeometryPyramid:
 
     def __init__(self, geometry: Tensor, pairs: RowVolume, channels: Sequence[Channel]) -> None:
         self.channels, self._groups = tuple(channels), geometry.shape[1]
-        self._runs = [list(run) for _, run in groupby(self.channels, lambda c: (c.level, c.group < self._groups))]
+        self._runs = [list(run) for _, run in groupby(self.channels, key=lambda c: (c.level, c.group < self._groups))]
         by_row = [c._replace(group=0) for c in self.channels if c.group == self._groups]
         self._rows = pairs.pyramid(by_row, half_pixel=False)
         self._levels = dict(_levels(at_least_float32(geometry), self.channels))
@@ -114,17 +114,16 @@ class GeometryPyramid:
         index = (start + window).unsqueeze(1).expand(-1, values.shape[1], -1, -1, -1)
         near = values.gather(2, index)
         costs = torch.lerp(near[:, :, :-1], near[:, :, 1:], (centre - floor).unsqueeze(1))
-        return costs[:, [c.group for c in run], [c.offset - first for c in run]]
+        return torch.stack([costs[:, c.group, c.offset - first] for c in run], 1)
 
 
 def _levels(values: Tensor, channels: Sequence[Channel]):
     """(level, (values padded with zeros along disparity, padding)) for every level; the padding holds a window."""
-    reach = max(abs(c.offset) for c in channels)
+    pad = 2 * max(abs(c.offset) for c in channels) + 2
     for level in range(max(c.level for c in channels) + 1):
-        pad = 2 * reach + 2
-        yield level, (F.pad(values, (0, 0, 0, 0, pad, pad)), pad)
-        if values.shape[2] > 1:
+        if level and values.shape[2] > 1:
             values = F.avg_pool3d(values, (2, 1, 1))
+        yield level, (F.pad(values, (0, 0, 0, 0, pad, pad)), pad)
 
 
 def soft_argmin(logits: Tensor) -> Tensor:

@@ -117,18 +117,17 @@ def model(model: str, iterations: int | None, against: str | None, compiled: boo
 def fusions(backbone: str, iterations: int, only: tuple[str, ...], page: Path | None, **given: Any) -> None:
     """Every fusion against none on one backbone: parameters, time and memory, each in turn with a run of none."""
     out = _out(given.pop("out"))
-    from polzoo.evaluation import benchmark_fusions as found
+    from polzoo.evaluation import benchmark_page
+    from polzoo.evaluation.benchmark_fusions import bench_fusions, table
 
     if page is not None:
-        found.check_page(page, backbone, only)
-    setting = _setting(**given)
-    result = found.bench_fusions(
-        setting, backbone=backbone, iterations=iterations, only=only, command=command_line(), progress=_tell
-    )
+        benchmark_page.check_page(page, backbone, only)
+    options = {"backbone": backbone, "iterations": iterations, "only": only}
+    result = bench_fusions(_setting(**given), **options, command=command_line(), progress=_tell)
     _write(result, out)
     if page is not None:
-        found.renew(page, result)
-    click.echo(found.table(result))
+        benchmark_page.renew(page, result)
+    click.echo(table(result))
 
 
 @command.command("history")

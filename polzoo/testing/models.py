@@ -297,7 +297,7 @@ def exports(model: Combination) -> None:
     with torch.no_grad():
         for size in (SIZE, (101, 135)):
             inputs = model.inputs(2, *size)
-            found, wanted = graph(**inputs), Exportable(model.model, iterations=1)(**inputs)
+            found, wanted = graph(*inputs.values()), Exportable(model.model, iterations=1)(**inputs)
             require(_near(found, wanted, 1e-4), f"at {size[0]}×{size[1]} it differs by {apart(found, wanted):.2g} px")
 
 

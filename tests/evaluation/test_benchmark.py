@@ -15,7 +15,7 @@ from torch import nn
 import polzoo
 from polzoo.components import OURS
 from polzoo.errors import PolzooError
-from polzoo.evaluation import benchmark, benchmark_fusions, benchmark_report
+from polzoo.evaluation import benchmark, benchmark_fusions, benchmark_page, benchmark_report
 from polzoo.evaluation.benchmark import bench
 from polzoo.evaluation.benchmark_memory import footprint, fresh
 from polzoo.evaluation.benchmark_parts import Operations, Peak, operations, watched
@@ -318,30 +318,30 @@ def test_the_page_is_true_to_the_code() -> None:
     names = benchmark_fusions.names_of_fusions(OURS)
     assert list(found) == names, "run: polzoo bench fusions --page docs/fusions.md"
     for name in names:
-        assert found[name] == benchmark_fusions.facts(name)[1:], name
+        assert found[name] == benchmark_page.facts(name)[1:], name
         assert f"\n### `{name}`\n" in PAGE.read_text()
 
 
 def test_renewing_the_page_changes_the_table_alone(fusions: FusionResult, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(PAGE.read_text())
-    benchmark_fusions.renew(page, fusions)
-    first, second = benchmark_fusions.MARKS
+    benchmark_page.renew(page, fusions)
+    first, second = benchmark_page.MARKS
     for mark, side in ((first, 0), (second, 1)):
         assert page.read_text().split(mark)[side * -1] == PAGE.read_text().split(mark)[side * -1]
     assert "| `v1` | `modulate_lookup` |" in page.read_text() and "× (" in page.read_text()
-    benchmark_fusions.renew(page, None)
+    benchmark_page.renew(page, None)
     assert "× (" not in page.read_text().split(first)[1].split(second)[0]
 
 
 def test_a_page_that_cannot_be_renewed(tmp_path: Path) -> None:
     (tmp_path / "page.md").write_text("no marks")
     with pytest.raises(PolzooError, match="has no table to renew"):
-        benchmark_fusions.check_page(tmp_path / "page.md", "raft-lite", [])
+        benchmark_page.check_page(tmp_path / "page.md", "raft-lite", [])
     with pytest.raises(PolzooError, match="leave out --only"):
-        benchmark_fusions.check_page(PAGE, "raft-lite", ["v1"])
+        benchmark_page.check_page(PAGE, "raft-lite", ["v1"])
     with pytest.raises(PolzooError, match="leave out"):
-        benchmark_fusions.check_page(PAGE, "raft", [])
+        benchmark_page.check_page(PAGE, "raft", [])
 
 
 def test_operations_meter_joins_calls() -> None:
