@@ -15,19 +15,16 @@ import runpy
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
-from side_by_side import Forms, arguments, peak_of, report
+from side_by_side import Forms, Official, main
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from polzoo.convert import from_official
-from polzoo.evaluation.benchmark_memory import fresh
 from polzoo.evaluation.benchmark_model import pair
 from polzoo.evaluation.benchmark_result import Setting
-from polzoo.evaluation.benchmark_timing import take_turns
 
 REFERENCE = Path(__file__).resolve().parent.parent / "tests" / "backbones" / "reference_raft.py"
 DEFAULT = {
@@ -43,11 +40,7 @@ DEFAULT = {
 }
 LEVELS, RADIUS, FACTOR = 4, 4, 4
 
-SECONDS = {1: 10.2, 4: 13.3, 12: 17.8, 32: 33.0}
-"""CPU-seconds of the official code by iterations, 320 × 736, one thread (spec "backbones" §4)."""
-
-PEAK = 599
-"""Its peak of live tensors, MB as the specification counts them: 2^20 bytes."""
+OFFICIAL = Official({1: 10.2, 4: 13.3, 12: 17.8, 32: 33.0}, 599)
 
 
 class Residual(nn.Module):
@@ -264,53 +257,13 @@ def plain(state: Mapping[str, Tensor]) -> PlainRAFT:
     return own.eval()
 
 
-# -------------------------------------------------------------------------------------------------------- measurements
-
-
-def difference(iterations: int = 8, height: int = 64, width: int = 128) -> float:
-    """Largest difference to polzoo's ``raft`` in pixels, with the same seeded weights."""
-    state = seeded()
-    left, right = pair(Setting(height=height, width=width))
-    with torch.inference_mode():
-        one = plain(state)(255 * left, 255 * right, iterations)
-        other = from_official(state, args=DEFAULT)(left, right, iterations=iterations).disparity
-    return (one - other).abs().max().item()
-
-
 def load(setting: Setting) -> Forms:
     """polzoo's inference copy and the plain form, with the same seeded weights and pair."""
     state, views = seeded(), pair(setting)
     ours, own = from_official(state, args=DEFAULT).fuse(), plain(state)
     grey_levels = [255 * view for view in views]
-    return Forms(lambda n: ours(*views, iterations=n), lambda n: own(*grey_levels, n))
-
-
-def agrees(setting: Setting) -> bool:
-    """Whether outputs, CPU-seconds and peak are those of the official code; prints them."""
-    torch.set_num_threads(setting.threads)
-    apart, run = difference(), load(setting).plain
-    print(f"largest difference to polzoo's raft: {apart:.1e} px (at most 1e-3)")
-    samples = take_turns([lambda n=n: run(n) for n in SECONDS], setting.rounds, warmup=0)
-    taken = [median(sample.cpu / 1000 for sample in of_one) for of_one in samples]
-    fine = apart <= 1e-3
-    for (iterations, official), seconds in zip(SECONDS.items(), taken, strict=True):
-        ratio, wanted = seconds / taken[0], official / SECONDS[1]
-        fine &= abs(ratio / wanted - 1) <= 0.10
-        print(f"{iterations:3} iterations {seconds:6.2f} CPU-seconds, {ratio:.2f}× one; official {wanted:.2f}×")
-    mib = fresh(peak_of, load, Forms._fields.index("plain"), 4, setting) / 2**20
-    fine &= abs(mib / PEAK - 1) <= 0.05
-    print(f"peak of live tensors {mib:.0f} MB (2^20 bytes); official {PEAK}")
-    print("agrees" if fine else "does NOT agree: ratios may differ by 10 %, the peak by 5 %")
-    return fine
-
-
-def main() -> int:
-    given = arguments(__doc__).parse_args()
-    if not given.check:
-        report(load, given)
-        return 0
-    return 0 if agrees(Setting(height=given.size[0], width=given.size[1], threads=1, rounds=given.rounds)) else 1
+    return Forms(lambda n: ours(*views, iterations=n).disparity, lambda n: own(*grey_levels, n))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(__doc__, load, OFFICIAL))

@@ -8,9 +8,11 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from polzoo.data.files import write_bytes
 from polzoo.evaluation.benchmark import check
@@ -20,7 +22,7 @@ from polzoo.evaluation.benchmark_result import Run, Setting, Spread
 from polzoo.evaluation.benchmark_timing import take_turns
 from polzoo.memory import peak
 
-Forward = Callable[[int], object]
+Forward = Callable[[int], Tensor]
 
 
 class Forms(NamedTuple):
@@ -28,6 +30,14 @@ class Forms(NamedTuple):
 
     ours: Forward
     plain: Forward
+
+
+class Official(NamedTuple):
+    """What the official code costs at 320 × 736 on one thread: CPU-seconds by iterations, and its peak of live tensors
+    in units of 2^20 bytes (spec "backbones" §4)."""
+
+    seconds: dict[int, float]
+    peak: int
 
 
 Load = Callable[[Setting], Forms]
@@ -61,8 +71,43 @@ def peak_of(load: Load, form: int, iterations: int, setting: Setting) -> int:
     return peak(lambda: run(iterations))
 
 
-def arguments(text: str | None) -> argparse.ArgumentParser:
-    """What every such script takes."""
+def difference(load: Load, iterations: int = 8, height: int = 64, width: int = 224) -> float:
+    """Largest difference between the two forms' outputs in pixels."""
+    with torch.inference_mode():
+        ours, plain = (form(iterations) for form in load(Setting(height=height, width=width)))
+    return (ours - plain).abs().max().item()
+
+
+def agrees(load: Load, official: Official, setting: Setting) -> bool:
+    """Whether the plain form's outputs, CPU-seconds and peak are those of the official code; prints them."""
+    torch.set_num_threads(setting.threads)
+    apart, run = difference(load), load(setting).plain
+    print(f"largest difference to polzoo's inference copy: {apart:.1e} px (at most 1e-3)")
+    samples = take_turns([lambda n=n: run(n) for n in official.seconds], setting.rounds, warmup=1)
+    taken = [median(sample.cpu / 1000 for sample in of_one) for of_one in samples]
+    first, fine = next(iter(official.seconds.values())), apart <= 1e-3
+    for (iterations, wanted), seconds in zip(official.seconds.items(), taken, strict=True):
+        ratio = seconds / taken[0]
+        fine &= abs(ratio / (wanted / first) - 1) <= 0.10
+        print(f"{iterations:3} iterations {seconds:6.2f} CPU-seconds, {ratio:.2f}× one; official {wanted / first:.2f}×")
+    mib = fresh(peak_of, load, Forms._fields.index("plain"), 4, setting) / 2**20
+    fine &= abs(mib / official.peak - 1) <= 0.05
+    print(f"peak of live tensors {mib:.0f} MB (2^20 bytes); official {official.peak}")
+    print("agrees" if fine else "does NOT agree: ratios may differ by 10 %, the peak by 5 %")
+    return fine
+
+
+def main(text: str | None, load: Load, official: Official) -> int:
+    """What such a script does: check the plain form, or put polzoo's beside it."""
+    given = _arguments(text).parse_args()
+    if given.check:
+        height, width = given.size
+        return not agrees(load, official, Setting(height=height, width=width, threads=1, rounds=given.rounds))
+    _report(load, given)
+    return 0
+
+
+def _arguments(text: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare the plain form's cost with the official code's")
     parser.add_argument("--iterations", type=int, nargs="+", default=[1, 12, 32], metavar="N")
@@ -73,7 +118,7 @@ def arguments(text: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def report(load: Load, given: argparse.Namespace) -> None:
+def _report(load: Load, given: argparse.Namespace) -> None:
     """Compare, print a table and write the JSON."""
     setting = Setting(height=given.size[0], width=given.size[1], threads=given.threads, rounds=given.rounds)
     run = Run.now(shlex.join(["python", *sys.argv]), setting.device, setting.threads)

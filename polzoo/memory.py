@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -34,10 +35,12 @@ def estimate(model: StereoModel, height: int, width: int) -> Memory:
     Raises:
         Exception: whatever a component raises that reads values of tensors, which are not there.
     """
-    dense = model.with_operator(model.spec, Dense(Options())).eval()
-    shapes = copy.deepcopy(dense).to("meta")
-    views = [torch.zeros(1, 3, height, width, device="meta") for _ in range(2)]
-    return Memory(size(model.state_dict().values()), peak(lambda: shapes(*views, iterations=2)))
+    weights, dense = size(model.state_dict().values()), model.with_operator(model.spec, Dense(Options())).eval()
+    with FakeTensorMode() as mode:  # unlike on the device "meta", attention takes the kernel that it takes on a CPU
+        memo: dict[int, Any] = {id(x): mode.from_tensor(x) for x in (*dense.parameters(), *dense.buffers())}
+        shapes = copy.deepcopy(dense, memo)
+        views = [torch.zeros(1, 3, height, width) for _ in range(2)]
+        return Memory(weights, peak(lambda: shapes(*views, iterations=2)))
 
 
 def size(tensors: Iterable[Tensor]) -> int:

@@ -1,4 +1,4 @@
-"""Costs and disparities are small differences of large numbers: they are float32 or better, whatever the weights are."""
+"""Costs and disparities are small differences of large numbers: float32 or better, whatever the weights are."""
 
 from __future__ import annotations
 

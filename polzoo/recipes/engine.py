@@ -142,7 +142,9 @@ def _recipe(config: TrainingConfig, source: str | None) -> Recipe:
     model.settings = settings
     if source is not None:
         _start_from(model, source)
-    model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    for module in model.modules():
+        if isinstance(module, torch.nn.Conv2d):  # a 3-D convolution has no such layout
+            module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     part = parse_part("recipe", config.recipe)
     part = make_part(
         "recipe", part.name, {**part.options.model_dump(mode="json", exclude_unset=True), **config.options}

@@ -26,6 +26,12 @@ def sequence_loss(sequence: Sequence[Tensor], truth: Tensor, weight: Tensor, gam
     return torch.stack([gamma ** (len(errors) - 1 - i) * e for i, e in enumerate(errors)]).sum()
 
 
+def first_loss(first: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    """Σ(w · smooth-L1(D_0 − D*)) / Σw of a first disparity (B, 1, H, W), pixels: IGEV-Stereo's second loss term."""
+    error = F.smooth_l1_loss(first, torch.where(weight > 0, truth, 0.0), reduction="none")
+    return (weight * error).sum() / weight.sum().clamp_min(1e-6)
+
+
 def pixel_weight(
     batch: dict[str, Tensor], *, glass_weight: float, strict_weight: float, pol_weight: float, max_disparity: float
 ) -> Tensor:

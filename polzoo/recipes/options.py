@@ -22,5 +22,8 @@ class SupervisedOptions(Options):
     alpha_cap_warmup: int = Field(
         default=0, ge=0, description="steps over which the cap of a fusion's learned weight rises from 0.05 to 1"
     )
+    first_weight: float = Field(
+        default=1.0, ge=0, description="weight of the first disparity's loss, where it is learned"
+    )
     matching_weight: float = Field(default=0.0, ge=0, description="weight of the matching loss on the features")
     freeze_bn: tuple[str, ...] = Field(default=(), description="module prefixes whose BatchNorm stays in eval mode")

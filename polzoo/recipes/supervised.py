@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from polzoo.errors import PolzooError
 from polzoo.interfaces import Recipe
 from polzoo.model import StereoModel
-from polzoo.recipes.losses import matching_loss, pixel_weight, sequence_loss
+from polzoo.recipes.losses import first_loss, matching_loss, pixel_weight, sequence_loss
 from polzoo.recipes.options import SupervisedOptions
 
 
@@ -28,7 +28,7 @@ class Supervised(Recipe):
             )
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """Losses of a batch: ``loss`` to descend on; ``epe`` (pixels, all known) and ``matching`` to look at."""
+        """Losses of a batch: ``loss`` to descend on; ``epe`` (pixels, all known) and its terms to look at."""
         o = self.options
         call = {key: batch[key] for key in ("polarity", "intensity_left", "intensity_right") if key in batch}
         cap = self.alpha_cap(batch.get("step", 0))
@@ -46,6 +46,10 @@ class Supervised(Recipe):
             "loss": loss,
             "epe": sequence_loss(out.sequence[-1:], batch["disparity"], (weight > 0).float()).detach(),
         }
+        if prepared.first.requires_grad:  # a learned first disparity, such as IGEV's; a zero start has nothing to learn
+            first = self.model.backbone.upsample(prepared.first, None, prepared.encoding)
+            losses["first"] = first_loss(F.pad(first, [-side for side in prepared.crop]), batch["disparity"], weight)
+            losses["loss"] = loss = loss + o.first_weight * losses["first"]
         if o.matching_weight:
             seen = F.pad((batch["visible"] & (weight > 0)).float(), prepared.crop)
             truth = F.pad(batch["disparity"], prepared.crop)

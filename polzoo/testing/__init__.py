@@ -14,19 +14,19 @@ what is installed. A failed check says what the contract demands, what happened 
 apply is skipped with its reason. polzoo's own components pass the same checks in tests/contract.
 """
 
-from polzoo.testing.contract import Check, NotApplicable, Result, all_checks, check_component, checks
-
 from polzoo.testing import (  # noqa: F401  they fill the table of rules
     backbones,
     baselines,
     checkpoints,
     datasets,
     fusions,
+    graphs,
     importances,
     metrics,
     models,
     recipes,
     updates,
 )
+from polzoo.testing.contract import Check, NotApplicable, Result, all_checks, check_component, checks
 
 __all__ = ["Check", "NotApplicable", "Result", "all_checks", "check_component", "checks"]

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from polzoo.interfaces import Channel
 from polzoo.model import Prepared
 from polzoo.testing.contract import require, rule, skip
 from polzoo.testing.sites import some_sites
@@ -18,14 +16,13 @@ from polzoo.updates.sites import EVERYTHING
 
 @rule("backbone")
 def host(model: Combination) -> None:
-    """``host`` says what ``encode`` returns: ``feature_dim`` channels of matching features at 1/stride of the image, and
+    """``host`` says what ``encode`` returns: ``feature_dim`` channels of matching features at 1/stride of the image,
     hidden states and contexts of ``hidden_dims`` and ``context_dims`` channels, finest first.
 
     Correct ``self.host``, which ``__init__`` sets.
     """
-    backbone, encoding = model.model.backbone, _prepared(model).encoding
-    declared = backbone.host
-    require(backbone.multiple % declared.stride == 0, f"its multiple {backbone.multiple} is not one of {declared.stride}")
+    encoding, declared, multiple = _prepared(model).encoding, model.model.backbone.host, model.model.backbone.multiple
+    require(multiple % declared.stride == 0, f"its multiple {multiple} is not one of its stride {declared.stride}")
     h, w = (n // declared.stride for n in SIZE)
     for side, found in zip(("left", "right"), encoding.matching, strict=True):
         wanted = (2, declared.feature_dim, h, w)
@@ -54,8 +51,8 @@ def first_disparity(model: Combination) -> None:
 
 @rule("backbone")
 def lookup(model: Combination) -> None:
-    """A volume's lookup has one channel for each in ``host.lookup``, in that order, and none of them depends on anything
-    but the disparity it looks at: channel (level, o) at d is channel (level, o − 1) at d + 2^level.
+    """A volume's lookup has one channel for each in ``host.lookup``, in that order, and each depends on nothing but the
+    disparity it looks at: channel (level, o) at d is channel (level, o − 1) at d + 2^level.
 
     Look at the order of offsets: RAFT's x − d + k is offset −k.
     """
@@ -93,8 +90,8 @@ def lookup_peaks(model: Combination) -> None:
     curves, sweep, true = _moved_features(model, reach)
     for i, channel in channels.items():
         wanted, found = true - channel.offset * 2**channel.level, int(sweep[curves[:, i].argmax()])
-        off = abs(found - wanted)
-        require(off <= (0.75 * 2**channel.level if channel.level else 0), f"{channel} is highest at {found}, not {wanted}")
+        most = 0.75 * 2**channel.level if channel.level else 0
+        require(abs(found - wanted) <= most, f"{channel} is highest at {found} instead of {wanted}")
 
 
 @rule("backbone")
@@ -134,7 +131,7 @@ def cell_reaches(model: Combination) -> None:
     """
     made = model.build(dtype=torch.float64)
     inputs = {name: value.double() for name, value in model.inputs(2).items()}
-    cell, d = made.update, None
+    cell = made.update
     with torch.inference_mode():
         prepared = made.prepare(**inputs, iterations=1)
         d = 5 * torch.rand_like(prepared.first)

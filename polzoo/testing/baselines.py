@@ -57,7 +57,7 @@ def _pair(height: int, width: int) -> tuple[Floats, Floats]:
     """A smooth random texture, and the same seen TRUE pixels further left."""
     random = np.random.default_rng(0)
     scene = random.random((3, height, width + TRUE), np.float32)
-    scene = (scene + np.roll(scene, 1, 1) + np.roll(scene, 1, 2)) / 3
+    scene = ((scene + np.roll(scene, 1, 1) + np.roll(scene, 1, 2)) / 3).astype(np.float32)
     return np.ascontiguousarray(scene[..., :-TRUE]), np.ascontiguousarray(scene[..., TRUE:])
 
 

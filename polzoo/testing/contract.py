@@ -173,7 +173,8 @@ def _parts(distribution: str | None = None) -> dict[str, list[Entry]]:
 
 
 def _combinations(parts: Mapping[str, list[Entry]], given: Mapping[str, Mapping[str, Any]]) -> list[Combination]:
-    return [Combination(*three, given) for three in itertools.product(*(parts[kind] for kind in MODEL_KINDS))]
+    product = itertools.product(*(parts[kind] for kind in MODEL_KINDS))
+    return [Combination(backbone, fusion, update, given) for backbone, fusion, update in product]
 
 
 def _is_own(model: Combination, kind: str) -> bool:

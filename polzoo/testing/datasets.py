@@ -79,8 +79,8 @@ def repeats(component: Component) -> None:
 
 @rule("dataset")
 def sign(component: Component) -> None:
-    """Disparity is positive and left x matches right x − d: the right view, moved by the true disparity, looks more like
-    the left one than moved the other way.
+    """Disparity is positive and left x matches right x − d: the right view, moved by the true disparity, looks more
+    like the left one than moved the other way.
 
     Look for views that were exchanged, and for disparities of the other sign or in another unit.
     """

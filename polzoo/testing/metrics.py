@@ -89,7 +89,7 @@ def perfect(component: Component) -> None:
     total, count = metric(truth, truth, inside)
     require(total == 0 or (metric.unit == "%" and total == count), f"it gave {(total, count)} with unit {metric.unit}")
     worse = metric(predicted, truth, inside)
-    require(not _equal((total, count), worse), f"it gave the same, {worse}, for a prediction that is wrong and has holes")
+    require(not _equal((total, count), worse), f"it gave the same, {worse}, for one that is wrong and has holes")
 
 
 @rule("metric")

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from polzoo.interfaces import Fusion
 from polzoo.settings import maps_of
-from polzoo.testing.contract import require, rule, skip
-from polzoo.testing.subjects import ITERATIONS, SIZE, Combination, apart
+from polzoo.testing.contract import require, rule
+from polzoo.testing.subjects import ITERATIONS, SIZE, Combination, apart, near
 
 MOST_PARAMETERS = 50_000
 HALF_TYPES = (torch.bfloat16, torch.float16)
@@ -84,7 +85,7 @@ def batch_mates(model: Combination) -> None:
     for i in range(3):
         alone = model(**_each(inputs, lambda x, i=i: x[i : i + 1])).disparity
         together = model.run.disparity[i : i + 1]
-        require(_near(alone, together, 1e-3), f"sample {i} of 3 differs by {apart(alone, together):.2g} px")
+        require(near(alone, together, 1e-3), f"sample {i} of 3 differs by {apart(alone, together):.2g} px")
 
 
 @rule("model")
@@ -195,7 +196,7 @@ def inference_copy(model: Combination) -> None:
     before = copy.deepcopy(made.state_dict())
     copied, inputs = made.fuse(), model.inputs(1)
     one, other = model(made, **inputs), model(copied, **inputs)  # pyright: ignore[reportArgumentType]
-    require(_near(one.disparity, other.disparity, 1e-4), f"the outputs differ by {_px(one, other)}")
+    require(near(one.disparity, other.disparity, 1e-4), f"the outputs differ by {_px(one, other)}")
     changed = [key for key, value in made.state_dict().items() if not torch.equal(before[key], value)]
     require(not changed, f"the model's own {', '.join(changed)} changed")
     left = [name for name, module in copied.named_modules() if isinstance(module, nn.BatchNorm2d)]
@@ -226,10 +227,10 @@ def warm_start(model: Combination) -> None:
     second = model(**inputs, iterations=1, state=first.state)
     require(not torch.equal(first.disparity, second.disparity), "the second call gave what the first had given")
     fusion = model.model.fusion
-    if fusion.passes > 1 or type(fusion).modulate_lookup is not _identity_lookup():
+    if fusion.passes > 1 or type(fusion).modulate_lookup is not Fusion.modulate_lookup:
         return  # α differs between one call of two steps and two of one, and a pass begins anew
     whole = model(**inputs, iterations=2)
-    require(_near(second.disparity, whole.disparity, 1e-4), f"it differs by {_px(second, whole)}")
+    require(near(second.disparity, whole.disparity, 1e-4), f"it differs by {_px(second, whole)}")
 
 
 @rule("model")
@@ -263,44 +264,6 @@ def no_loop_over_pixels(model: Combination) -> None:
     require(counts[0] == counts[1], f"an image of four times the pixels takes {counts[1]} instead of {counts[0]}")
 
 
-@rule("model", slow=True)
-def compiles(model: Combination) -> None:
-    """``torch.compile(fullgraph=True)`` takes the model whole, and gives its outputs at several sizes.
-
-    Look for Python that reads a tensor's value: ``.item()``, ``.tolist()``, ``if tensor:``, ``float(tensor)``.
-    """
-    from polzoo.export import Exportable
-
-    torch._dynamo.reset()
-    wrapped = Exportable(model.model, iterations=1)
-    if maps_of(model.model.fusion.needs):
-        skip("the exported form takes left, right and polarity, and this fusion needs more maps")
-    compiled = torch.compile(wrapped, backend="eager", fullgraph=True, dynamic=True)
-    with torch.no_grad():
-        for size in (SIZE, (101, 135)):
-            inputs = model.inputs(2, *size)
-            found, wanted = compiled(**inputs), wrapped(**inputs)
-            require(_near(found, wanted, 1e-4), f"at {size[0]}×{size[1]} it differs by {apart(found, wanted):.2g} px")
-
-
-@rule("model", slow=True)
-def exports(model: Combination) -> None:
-    """``polzoo.export.export`` makes one graph for any height and width, which gives the model's outputs.
-
-    Look for sizes that Python turns into plain numbers, and for branches on a size.
-    """
-    from polzoo.export import Exportable, export
-
-    if maps_of(model.model.fusion.needs):
-        skip("the exported form takes left, right and polarity, and this fusion needs more maps")
-    graph = export(model.model, iterations=1, batch=2).module()
-    with torch.no_grad():
-        for size in (SIZE, (101, 135)):
-            inputs = model.inputs(2, *size)
-            found, wanted = graph(*inputs.values()), Exportable(model.model, iterations=1)(**inputs)
-            require(_near(found, wanted, 1e-4), f"at {size[0]}×{size[1]} it differs by {apart(found, wanted):.2g} px")
-
-
 class _Recorder:
     """Takes whatever is recorded and remembers what it should not have been given."""
 
@@ -324,18 +287,8 @@ class _Operations(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def _identity_lookup():
-    from polzoo.interfaces import Fusion
-
-    return Fusion.modulate_lookup
-
-
 def _each(inputs: dict[str, Any], change) -> dict[str, Any]:
     return {k: _each(v, change) if isinstance(v, dict) else change(v) for k, v in inputs.items()}
-
-
-def _near(a: Tensor, b: Tensor, tolerance: float) -> bool:
-    return apart(a, b) <= tolerance * (1 + b.abs().max().item())
 
 
 def _px(a: Any, b: Any) -> str:

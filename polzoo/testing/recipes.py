@@ -12,7 +12,7 @@ from polzoo.data.loader import collate
 from polzoo.data.sample import Sample
 from polzoo.interfaces import Recipe
 from polzoo.testing.contract import require, rule
-from polzoo.testing.subjects import SIZE, Component, fused_model, plain_model
+from polzoo.testing.subjects import SIZE, Combination, Component, fused_model, plain_model
 
 STEPS, RATE = 8, 1e-3
 
@@ -23,33 +23,36 @@ def losses(component: Component) -> None:
 
     Look for sums over pixels of which there may be none, and for a loss that was detached.
     """
-    found = _recipe(component)(_batch())
-    require("loss" in found, f"it returned {', '.join(found) or 'nothing'}")
-    for name, value in found.items():
-        good = isinstance(value, Tensor) and value.ndim == 0 and bool(torch.isfinite(value))
-        require(good, f"{name} is {value if isinstance(value, Tensor) and value.ndim == 0 else type(value).__name__}")
-    require(found["loss"].requires_grad, "no gradient flows through loss")
+    for model in _models():
+        found = _recipe(component, model)(_batch())
+        require("loss" in found, f"it returned {', '.join(found) or 'nothing'}")
+        for name, value in found.items():
+            single = isinstance(value, Tensor) and value.ndim == 0
+            require(single, f"{name} is {tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__}")
+            require(torch.isfinite(value), f"{name} is {value.item()}")
+        require(found["loss"].requires_grad, "no gradient flows through loss")
 
 
 @rule("recipe")
 def parameter_groups(component: Component) -> None:
-    """The optimiser's groups hold every parameter that requires a gradient once, each group with its own ``lr``, and the
+    """The optimiser's groups hold every parameter that requires a gradient once, each group with its own ``lr``; the
     options have the ``weight_decay`` and ``eps`` that AdamW is made with.
 
     Freeze what is not trained by ``requires_grad_(False)``.
     """
-    recipe = _recipe(component)
-    groups = recipe.parameter_groups()
-    rates = [group.get("lr") for group in groups]
-    require(all(isinstance(rate, float) and rate > 0 for rate in rates), f"the rates are {rates}")
-    grouped = [id(p) for group in groups for p in group["params"]]
-    require(len(grouped) == len(set(grouped)), "a parameter is in them twice")
-    trained = {id(p): name for name, p in recipe.named_parameters() if p.requires_grad}
-    lost = [name for key, name in trained.items() if key not in grouped]
-    require(not lost, f"{len(lost)} that require a gradient are in none, such as {lost and lost[0]}")
-    require(set(grouped) <= trained.keys(), "they hold parameters that do not require a gradient")
-    missing = [name for name in ("weight_decay", "eps") if not hasattr(recipe.options, name)]
-    require(not missing, f"the options have no {', '.join(missing)}")
+    for model in _models():
+        recipe = _recipe(component, model)
+        groups = recipe.parameter_groups()
+        rates = [group.get("lr") for group in groups]
+        require(all(isinstance(rate, float) and rate > 0 for rate in rates), f"the rates are {rates}")
+        grouped = [id(p) for group in groups for p in group["params"]]
+        require(len(grouped) == len(set(grouped)), "a parameter is in them twice")
+        trained = {id(p): name for name, p in recipe.named_parameters() if p.requires_grad}
+        lost = [name for key, name in trained.items() if key not in grouped]
+        require(not lost, f"{len(lost)} that require a gradient are in none, such as {lost and lost[0]}")
+        require(set(grouped) <= trained.keys(), "they hold parameters that do not require a gradient")
+        missing = [name for name in ("weight_decay", "eps") if not hasattr(recipe.options, name)]
+        require(not missing, f"the options have no {', '.join(missing)}")
 
 
 @rule("recipe")
@@ -81,6 +84,18 @@ def unknown_truth(component: Component) -> None:
 
 
 @rule("recipe")
+def alpha_cap(component: Component) -> None:
+    """The cap of the fusion's learned weight is in [0, 1] after any number of steps.
+
+    Correct ``alpha_cap``.
+    """
+    recipe = _recipe(component)
+    for done in (0, 1, 1000, 10**7):
+        found = recipe.alpha_cap(done)
+        require(0 <= found <= 1, f"it is {found} after {done} steps")
+
+
+@rule("recipe")
 def descends(component: Component) -> None:
     """A few steps down the gradient lower the loss of the batch they are taken on.
 
@@ -99,11 +114,16 @@ def descends(component: Component) -> None:
     require(seen[-1] < seen[0], f"the loss went from {seen[0]:.4g} to {seen[-1]:.4g} in {STEPS} steps")
 
 
-def _recipe(component: Component) -> Recipe:
-    """The recipe in training mode, on a tiny model whose fusion has parameters if there is one."""
+def _models() -> list[Combination]:
+    """A tiny model without a fusion, and one whose fusion has parameters if there is one."""
+    return [model for model in (plain_model(), fused_model()) if model is not None]
+
+
+def _recipe(component: Component, model: Combination | None = None) -> Recipe:
+    """The recipe in training mode, on fresh weights of a model."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return component.make((fused_model() or plain_model()).build(fresh=True)).train()
+        return component.make((model or _models()[-1]).build(fresh=True)).train()
 
 
 def _batch() -> dict[str, Any]:

@@ -140,8 +140,8 @@ def apart(a: Tensor, b: Tensor) -> float:
 
 
 @cache
-def _registered(key: tuple[Entry, ...]) -> Combination:
-    return Combination(*key)
+def _registered(backbone: Entry, fusion: Entry, update: Entry) -> Combination:
+    return Combination(backbone, fusion, update)
 
 
 def plain_model() -> Combination:
@@ -149,11 +149,16 @@ def plain_model() -> Combination:
     zoo = registry()
     backbone = zoo.entries("backbone")[0]
     defaults = {**Options.parts, **backbone.options().parts}
-    return _registered((backbone, zoo.get("fusion", defaults["fusion"]), zoo.get("update", defaults["update"])))
+    return _registered(backbone, zoo.get("fusion", defaults["fusion"]), zoo.get("update", defaults["update"]))
 
 
 def fused_model() -> Combination | None:
     """The same with the first fusion that has parameters, if there is one."""
     plain = plain_model()
-    every = (_registered((plain.backbone, fusion, plain.update)) for fusion in registry().entries("fusion"))
+    every = (_registered(plain.backbone, fusion, plain.update) for fusion in registry().entries("fusion"))
     return next((model for model in every if any(True for _ in model.model.fusion.parameters())), None)
+
+
+def near(a: Tensor, b: Tensor, tolerance: float) -> bool:
+    """Whether they differ by at most ``tolerance``, relative to the largest value of the second where that is large."""
+    return apart(a, b) <= tolerance * (1 + b.abs().max().item())

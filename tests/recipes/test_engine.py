@@ -312,3 +312,21 @@ def test_the_blueprints_cap(step, cap):
 
     model = polzoo.build(TINY.partition("+")[0] + "+crossattn(pol_width=4,pol_dim=4,attention_dim=4,heads=2)")
     assert Supervised(SupervisedOptions(alpha_cap_warmup=5000), model).alpha_cap(step) == pytest.approx(cap)
+
+
+def test_a_learned_first_disparity_is_trained(recipe, tmp_path):
+    """IGEV's first disparity has a loss of its own; without it, its upsampling would never learn."""
+    from polzoo.registry import registry
+    from polzoo.spec import ModelSpec, make_part, parse
+
+    part = make_part("backbone", "igev", dict(registry().get("backbone", "igev").options().tiny))
+    spec = parse("raft-lite")
+    model = str(ModelSpec(part, spec.fusion, spec.update))
+    start = polzoo.load(train(recipe.model_copy(update={"model": model, "steps": 1}), tmp_path / "one")).state_dict()
+    end = polzoo.load(train(recipe.model_copy(update={"model": model, "steps": 4}), tmp_path / "four")).state_dict()
+    learned = {
+        key for key in start if "first_" in key and key.endswith("weight") and not torch.equal(start[key], end[key])
+    }
+    assert learned >= {key for key in start if key.startswith("backbone.first_superpixels") and key.endswith("weight")}
+    line = json.loads((tmp_path / "four" / "log.jsonl").read_text().splitlines()[-1])
+    assert line["first"] > 0 and line["loss"] > line["first"]

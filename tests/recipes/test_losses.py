@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from polzoo.recipes.losses import pixel_weight, sequence_loss
+from polzoo.recipes.losses import first_loss, pixel_weight, sequence_loss
 
 RNG = np.random.default_rng(0)
 
@@ -84,3 +84,11 @@ def test_unknown_truth_never_reaches_the_loss():
 
 def test_a_batch_without_truth_has_zero_loss_and_no_nan():
     assert sequence_loss([torch.ones(1, 1, 2, 2)], torch.ones(1, 1, 2, 2), torch.zeros(1, 1, 2, 2)) == 0
+
+
+def test_first_loss_is_quadratic_below_a_pixel_linear_above_and_blind_where_nothing_is_known():
+    first = torch.tensor([[0.5, 3.0, torch.nan, 9.0]]).view(1, 1, 1, 4).nan_to_num(7.0)
+    truth = torch.tensor([0.0, 0.0, torch.nan, 9.0]).view(1, 1, 1, 4)
+    weight = torch.tensor([1.0, 2.0, 0.0, 1.0]).view(1, 1, 1, 4)
+    assert first_loss(first, truth, weight).item() == (1 * 0.125 + 2 * 2.5 + 0) / 4
+    assert first_loss(first, truth, 0 * weight).item() == 0
