@@ -76,6 +76,26 @@ def fusions(register: Register) -> None:
 @hookimpl
 def updates(register: Register) -> None:
     register("dense", "polzoo.updates.dense:Dense", summary="refine every pixel in every iteration", licence="MIT")
+    register(
+        "flashgru",
+        "polzoo.updates.flashgru.flash:FlashGRU",
+        config="polzoo.updates.options:FlashGRUOptions",
+        summary="refine the most important pixels alone, exactly (after Pip-Stereo's FlashGRU)",
+        licence="MIT",
+    )
+
+
+@hookimpl
+def importances(register: Register) -> None:
+    for name, target, summary in (
+        ("attention", "Attention", "the backbone's own map: Selective-Stereo's share of the small kernel"),
+        ("attention-inverse", "InverseAttention", "minus the backbone's own map"),
+        ("gradient", "Gradient", "edges of the left image"),
+        ("motion", "Motion", "magnitude of the last update; the first step is dense"),
+        ("gate", "Gate", "the gate that the fusion recorded last; the first step is dense"),
+        ("auto", "Auto", "attention where the backbone has it, else gradient"),
+    ):
+        register(name, f"polzoo.updates.importance:{target}", summary=summary, licence="MIT")
 
 
 @hookimpl

@@ -67,6 +67,25 @@ class Recorder(Protocol):
     def record(self, step: Step | None, name: str, value: Tensor) -> None: ...
 
 
+@dataclass
+class Memory:
+    """What the steps of one run of the loops leave for later steps, made anew for each: modules keep no such state.
+
+    Attributes:
+        pair: the padded images.
+        traced: whether the states of earlier steps are looked at later, so that none may be overwritten.
+        gate: what the fusion recorded last under the name ``gate``.
+        update: the magnitude (B, 1, h, w) of the last update that each pixel got, where an operator leaves some out.
+        operator: whatever else an update operator keeps.
+    """
+
+    pair: Pair
+    traced: bool = True
+    gate: Any = None
+    update: Tensor | None = None
+    operator: Any = None
+
+
 class Step(NamedTuple):
     """Where the loop is: pass ``p``, iteration ``index`` of ``iterations``, and the polarization weight ``alpha``."""
 
@@ -75,11 +94,15 @@ class Step(NamedTuple):
     iterations: int
     alpha: float
     recorder: Recorder | None = None
+    memory: Memory | None = None
 
-    def record(self, name: str, value: Tensor) -> Tensor:
-        """Hand ``value`` to the recorder, if the call has one, and return it unchanged."""
+    def record(self, name: str, value: Any) -> Any:
+        """Hand ``value`` to the recorder, if the call has one, and return it unchanged. Values at some sites are
+        recorded as a map that is NaN elsewhere."""
+        if self.memory is not None and name == "gate":
+            self.memory.gate = value.detach()
         if self.recorder is not None:
-            self.recorder.record(self, name, value)
+            self.recorder.record(self, name, value if isinstance(value, Tensor) else value.map(float("nan")))
         return value
 
 
@@ -94,11 +117,12 @@ class Call:
     schedule: str = "aligned"
     recorder: Recorder | None = None
 
-    def steps(self, p: int) -> Iterator[Step]:
-        """The iterations of pass ``p``, each with its α."""
+    def steps(self, p: int, memory: Memory | None = None) -> Iterator[Step]:
+        """The iterations of pass ``p``, each with its α; they share ``memory``, which may go on from a pass before."""
+        memory = memory or Memory(self.pair)
         for i in range(self.iterations):
             weight = alpha(i, self.iterations, self.schedule_steps, self.schedule)
-            yield Step(p, i, self.iterations, weight, self.recorder)
+            yield Step(p, i, self.iterations, weight, self.recorder, memory)
 
     def record(self, name: str, value: Tensor) -> Tensor:
         """:meth:`Step.record` for what stands outside the iterations."""
@@ -243,7 +267,7 @@ class UpdateOperator(nn.Module):
         Args:
             hidden: the state of every level, maps.
             context: what ``cell.prepare`` returned.
-            cost: what the fusion made of the lookup, on ``at.grow(cell.lookup_reach)``.
+            cost: what the fusion made of the lookup, on ``at.grow(cell.lookup_reach)``; a map if it needs whole maps.
             disparity: (B, 1, h, w), feature pixels.
             at: what ``sites`` returned.
 

@@ -17,6 +17,7 @@ from polzoo.interfaces import (
     Cell,
     Encoding,
     Fusion,
+    Memory,
     Pair,
     Recorder,
     State,
@@ -28,6 +29,7 @@ from polzoo.interfaces import (
 from polzoo.precision import at_least_float32
 from polzoo.settings import POLARITY, Settings, maps_of
 from polzoo.spec import ModelSpec
+from polzoo.updates.sites import EVERYTHING
 
 
 @dataclass(frozen=True)
@@ -156,12 +158,13 @@ class StereoModel(nn.Module):
         cell, call = self.update if cell is None else cell, prepared.call
         encoding, pol, volume = prepared.encoding, prepared.pol, prepared.volume
         (hidden, disparity), sequence, traces = prepared.start, [], []
+        memory = Memory(call.pair, traced=trace)
         for p in range(self.fusion.passes):
             context = cell.prepare(self.fusion.inject_context(encoding, pol, disparity if p else None, call))
-            for step in call.steps(p):
+            for step in call.steps(p, memory):
                 disparity = disparity.detach()
                 at = self.operator.sites(cell, encoding, disparity, step)
-                wide = at.grow(cell.lookup_reach)
+                wide = EVERYTHING if self.fusion.reach is None else at.grow(cell.lookup_reach)
                 cost = self.fusion.modulate_lookup(volume.lookup(disparity, wide), pol, disparity, step, wide)
                 hidden, delta = self.operator(cell, hidden, context, cost, disparity, at)
                 disparity = disparity + at_least_float32(delta)

@@ -10,11 +10,12 @@ from polzoo.components import OURS, Entry, with_article
 from polzoo.errors import PolzooError, one_line
 from polzoo.registry import registry
 from polzoo.settings import InputBlock, Settings
-from polzoo.spec import ModelSpec, Part, parse
+from polzoo.spec import ModelSpec, Part, parse, parse_part
 
 if TYPE_CHECKING:
     import torch
 
+    from polzoo.interfaces import Importance, UpdateOperator
     from polzoo.model import StereoModel
 
 __all__ = ["build", "instantiate", "list_models", "load"]
@@ -40,7 +41,17 @@ def build(spec: str | ModelSpec, settings: Settings | None = None, *, fresh: boo
     fusion = instantiate("fusion", spec.fusion, backbone.host)
     cell = backbone.make_cell(fusion.lookup_dim())
     settings = settings or Settings(input=InputBlock(needs=fusion.needs))
-    return StereoModel(spec, backbone, fusion, cell, instantiate("update", spec.update), settings)
+    return StereoModel(spec, backbone, fusion, cell, make_operator(spec.update), settings)
+
+
+def make_operator(part: Part) -> UpdateOperator:
+    """The update operator that a part names; one with an option ``importance`` is given what that names."""
+    named = getattr(part.options, "importance", None)
+    return instantiate("update", part, *([] if named is None else [_importance(named)]))
+
+
+def _importance(text: str) -> Importance:
+    return instantiate("importance", parse_part("importance", text))
 
 
 def load(

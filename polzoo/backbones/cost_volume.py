@@ -57,6 +57,31 @@ class AllPairs(RowVolume):
         super().__init__((values if normalise else values / left.shape[1] ** 0.5).unsqueeze(1))
 
 
+def pixels_of(at: Sites) -> Tensor | None:
+    """The pixels (P,) of the flattened (B, h, w) that a lookup need read; None for all of them."""
+    return getattr(at, "pixels", None)
+
+
+class Where:
+    """Some pixels (P,) of a flattened (B, h, w): sample, row, and place within the sample."""
+
+    def __init__(self, pixels: Tensor, h: int, w: int) -> None:
+        self.sample, self.y, self.pixel = pixels // (h * w), pixels // w % h, pixels % (h * w)
+
+    def cells(self, values: Tensor, line: Tensor, index: Tensor) -> Tensor:
+        """(1, G, P, K): of the lines (B, G, L, cells), the cells ``index`` (1, P, K) of each pixel's ``line``."""
+        _, groups, lines, cells = values.shape
+        group = torch.arange(groups, device=index.device).unsqueeze(1)
+        start = ((self.sample * groups + group) * lines + line) * cells
+        return values.flatten()[start.unsqueeze(-1) + index].unsqueeze(0)
+
+    def column(self, values: Tensor, index: Tensor) -> Tensor:
+        """(1, G, K, P): of (B, G, D, h, w), the cells ``index`` (K, P) of each pixel along D."""
+        _, groups, cells, h, w = values.shape
+        group = torch.arange(groups, device=index.device).view(-1, 1, 1)
+        return values.flatten()[((self.sample * groups + group) * cells + index) * (h * w) + self.pixel].unsqueeze(0)
+
+
 class RowPyramid:
     """Right axis pooled by 2 per level; each channel is read by linear interpolation, zero outside the image.
 
@@ -71,20 +96,30 @@ class RowPyramid:
 
     def lookup(self, disparity: Tensor, at: Sites) -> Tensor:
         """Costs (B, len(channels), h, w) around ``disparity`` (B, 1, h, w), feature pixels."""
-        return at.take(self.costs(disparity))
+        pixels = pixels_of(at)
+        if pixels is None:
+            return at.take(self.costs(disparity))
+        return at.rows(self.costs(disparity, pixels)[0].t())  # pyright: ignore[reportAttributeAccessIssue]
 
-    def costs(self, disparity: Tensor) -> Tensor:
-        """:meth:`lookup` at every pixel."""
+    def costs(self, disparity: Tensor, pixels: Tensor | None = None) -> Tensor:
+        """:meth:`lookup` at every pixel, or (1, len(channels), P) at some of the flattened (B, h, w)."""
         disparity = at_least_float32(disparity)[:, 0]
-        position = torch.arange(disparity.shape[-1], device=disparity.device, dtype=disparity.dtype) - disparity
+        x = torch.arange(disparity.shape[-1], device=disparity.device, dtype=disparity.dtype)
+        position = x - disparity
+        where = None
+        if pixels is not None:
+            position, where = position.flatten()[pixels].unsqueeze(0), Where(pixels, *disparity.shape[-2:])
         parts = [
-            self._read(level, position, [c.offset for c in run], run)
+            self._read(level, position, [c.offset for c in run], run, where)
             for level, run in ((level, list(run)) for level, run in groupby(self.channels, key=lambda c: c.level))
         ]
         return torch.cat(parts, 1)
 
-    def _read(self, level: int, position: Tensor, offsets: list[int], run: list[Channel]) -> Tensor:
-        """One level at (B, h, w) positions: window of neighbouring cells gathered once, interpolated, put in order."""
+    def _read(
+        self, level: int, position: Tensor, offsets: list[int], run: list[Channel], where: Where | None
+    ) -> Tensor:
+        """One level at (B, h, w) or (1, P) positions: window of neighbouring cells gathered once, interpolated, put in
+        order."""
         values, pad = self._levels[level]
         shift = 0.5 if self.half_pixel else 0.0
         centre = (position + shift) / 2**level - shift
@@ -93,13 +128,15 @@ class RowPyramid:
         cells = values.shape[-1] - 2 * pad
         start = floor.nan_to_num().clamp(-last - 2, cells - first).long() + pad  # beyond the padding all is zero
         window = torch.arange(first, last + 2, device=start.device)
-        near = self._near(values, start.unsqueeze(-1) + window)
+        near = self._near(values, start.unsqueeze(-1) + window, where)
         costs = torch.lerp(near[..., :-1], near[..., 1:], (centre - floor)[:, None, ..., None])
         picked = [costs[:, c.group, ..., -c.offset - first] for c in run]
         return torch.stack(picked, 1)
 
-    def _near(self, values: Tensor, index: Tensor) -> Tensor:
-        """Costs (B, G, h, w, K) of the cells that ``index`` (B, h, w, K) names."""
+    def _near(self, values: Tensor, index: Tensor, where: Where | None) -> Tensor:
+        """Costs (B, G, h, w, K) of the cells that ``index`` (B, h, w, K) names, or (1, G, P, K) for (1, P, K)."""
+        if where is not None:
+            return where.cells(values.flatten(2, 3), where.pixel, index)
         return values.gather(-1, index.unsqueeze(1).expand(-1, values.shape[1], -1, -1, -1))
 
 
@@ -129,7 +166,11 @@ class OnDemandPyramid(RowPyramid):
         super().__init__(right, channels, half_pixel=half_pixel)
         self._left = left
 
-    def _near(self, values: Tensor, index: Tensor) -> Tensor:
+    def _near(self, values: Tensor, index: Tensor, where: Where | None) -> Tensor:
+        if where is not None:
+            left = where.cells(self._left.flatten(2).unsqueeze(-1), where.pixel, torch.zeros_like(index[..., :1]))
+            cells = (where.cells(values, where.y, index[..., k : k + 1]) for k in range(index.shape[-1]))
+            return torch.cat([(left * cell).sum(1, keepdim=True) for cell in cells], -1)
         cells = index.unsqueeze(1).expand(-1, values.shape[1], -1, -1, -1).unbind(-1)
         return torch.stack([(self._left * values.gather(-1, cell)).sum(1, keepdim=True) for cell in cells], -1)
 
@@ -144,10 +185,14 @@ class RowDifference(RowPyramid):
         super().__init__(torch.cat([right, torch.ones_like(right[:, :1])], 1), channels, half_pixel=True)
         self._left = left.unsqueeze(-1)
 
-    def _near(self, values: Tensor, index: Tensor) -> Tensor:
-        flat = index.flatten(-2).unsqueeze(1).expand(-1, values.shape[1], -1, -1)
-        near = values.gather(-1, flat).unflatten(-1, index.shape[-2:])
-        return self._left * near[:, -1:] - near[:, :-1]  # the last channel is 1 inside the image, 0 in the padding
+    def _near(self, values: Tensor, index: Tensor, where: Where | None) -> Tensor:
+        if where is None:
+            flat = index.flatten(-2).unsqueeze(1).expand(-1, values.shape[1], -1, -1)
+            near, left = values.gather(-1, flat).unflatten(-1, index.shape[-2:]), self._left
+        else:
+            near = where.cells(values, where.y, index)
+            left = where.cells(self._left.flatten(2, 3), where.pixel, torch.zeros_like(index[..., :1]))
+        return left * near[:, -1:] - near[:, :-1]  # the last channel is 1 inside the image, 0 in the padding
 
 
 def _levels(values: Tensor, channels: Sequence[Channel]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor, nn
 
 Norm = Callable[[int], nn.Module]
@@ -39,7 +40,7 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.relu(self.norm1(self.conv1(x)))
         y = self.inner(self.norm2(self.conv2(y)))
-        return self.relu(y + self.skip(x))
+        return self.relu(y + self.skip(x) if torch.is_grad_enabled() else y.add_(self.skip(x)))
 
 
 def stage(inputs: int, outputs: int, norm: Norm, stride: int = 1, inner_relu: bool = False) -> nn.Sequential:
@@ -63,6 +64,11 @@ class ResidualTrunk(nn.Sequential):
         before = (widths[0], *widths)
         stages = [stage(i, o, norm, s, inner_relu) for i, o, s in zip(before, widths, strides[1:], strict=False)]
         super().__init__(nn.Sequential(*stem), *stages)
+
+    def forward(self, x: Tensor) -> Tensor:  # a loop in a loop would keep each stage's input until its end
+        for layer in (layer for stage in self for layer in stage):  # pyright: ignore[reportGeneralTypeIssues]
+            x = layer(x)
+        return x
 
 
 class ContextEncoder(nn.Module):

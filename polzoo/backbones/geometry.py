@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from polzoo.backbones.cost_volume import RowVolume
+from polzoo.backbones.cost_volume import RowVolume, Where, pixels_of
 from polzoo.interfaces import Channel, Pairwise, Sites
 from polzoo.precision import at_least_float32, full_precision
-from polzoo.updates.sites import EVERYTHING
 
 
 def geometry_lookup(groups: int, levels: int, radius: int) -> tuple[Channel, ...]:
@@ -97,33 +96,51 @@ class GeometryPyramid:
 
     def lookup(self, disparity: Tensor, at: Sites) -> Tensor:
         """Costs (B, len(channels), h, w) around ``disparity`` (B, 1, h, w), feature pixels."""
-        counts = [len(run) for run in self._runs if run[0].group == self._groups]
-        rows = iter(self._rows.lookup(disparity, EVERYTHING).split(counts, 1))
-        parts = [self._read(disparity, run) if run[0].group < self._groups else next(rows) for run in self._runs]
-        return at.take(torch.cat(parts, 1))
+        pixels = pixels_of(at)
+        if pixels is None:
+            return at.take(self._costs(disparity, None))
+        return at.rows(self._costs(disparity, pixels)[0].t())  # pyright: ignore[reportAttributeAccessIssue]
 
-    def _read(self, disparity: Tensor, run: list[Channel]) -> Tensor:
+    def _costs(self, disparity: Tensor, pixels: Tensor | None) -> Tensor:
+        """(B, len(channels), h, w), or (1, len(channels), P) at some of the flattened (B, h, w)."""
+        counts = [len(run) for run in self._runs if run[0].group == self._groups]
+        rows = iter(self._rows.costs(disparity, pixels).split(counts, 1))
+        d, where = at_least_float32(disparity), None
+        if pixels is not None:
+            d, where = d.flatten()[pixels].view(1, 1, -1), Where(pixels, *disparity.shape[-2:])
+        parts = [self._read(d, run, where) if run[0].group < self._groups else next(rows) for run in self._runs]
+        return torch.cat(parts, 1)
+
+    def _read(self, disparity: Tensor, run: list[Channel], where: Where | None) -> Tensor:
         """Channels of one level of the geometry: a window of neighbouring cells gathered once and interpolated."""
-        values, pad = self._levels[run[0].level]
+        values = self._levels[run[0].level]
         first, last = min(c.offset for c in run), max(c.offset for c in run)
-        centre = at_least_float32(disparity) / 2 ** run[0].level
+        centre = disparity / 2 ** run[0].level
         floor = centre.floor()
-        cells = values.shape[2] - 2 * pad
-        start = floor.nan_to_num().clamp(-last - 2, cells - first).long() + pad  # beyond the padding all is zero
-        window = torch.arange(first, last + 2, device=start.device).view(1, -1, 1, 1)
-        index = (start + window).unsqueeze(1).expand(-1, values.shape[1], -1, -1, -1)
-        near = values.gather(2, index)
+        cells = values.shape[2] - 2
+        start = floor.nan_to_num().clamp(-last - 2, cells - first).long()
+        window = torch.arange(first, last + 2, device=start.device)
+        if where is None:
+            index = _inside(start + window.view(1, -1, 1, 1), cells)
+            near = values.gather(2, index.unsqueeze(1).expand(-1, values.shape[1], -1, -1, -1))
+        else:
+            near = where.column(values, _inside(start[0] + window.unsqueeze(1), cells))
         costs = torch.lerp(near[:, :, :-1], near[:, :, 1:], (centre - floor).unsqueeze(1))
         return torch.stack([costs[:, c.group, c.offset - first] for c in run], 1)
 
 
 def _levels(values: Tensor, channels: Sequence[Channel]):
-    """(level, (values padded with zeros along disparity, padding)) for every level; the padding holds a window."""
-    pad = 2 * max(abs(c.offset) for c in channels) + 2
+    """(level, values with a cell of zeros before and behind them along disparity) for every level."""
+    values = values.contiguous()
     for level in range(max(c.level for c in channels) + 1):
         if level and values.shape[2] > 1:
             values = F.avg_pool3d(values, (2, 1, 1))
-        yield level, (F.pad(values, (0, 0, 0, 0, pad, pad)), pad)
+        yield level, F.pad(values, (0, 0, 0, 0, 1, 1))
+
+
+def _inside(cell: Tensor, cells: int) -> Tensor:
+    """Where a cell stands in padded values; all that is outside is one of the zeros."""
+    return cell.clamp(-1, cells) + 1
 
 
 def soft_argmin(logits: Tensor) -> Tensor:

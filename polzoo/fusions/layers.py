@@ -12,6 +12,8 @@ from torch.nn import functional as F
 class Scale(nn.Module):
     """One learnable factor."""
 
+    pointwise = True  # so that a sparse execution works on single pixels
+
     def __init__(self, init: float) -> None:
         super().__init__()
         self.value = nn.Parameter(torch.tensor(float(init)))

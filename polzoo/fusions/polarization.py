@@ -26,7 +26,7 @@ class PolarizationVolume:
 
     def lookup(self, disparity: Tensor, at: Sites) -> Tensor:
         """(B, levels · (2 · radius + 1), h, w) differences around ``disparity`` (B, 1, h, w), feature pixels."""
-        return at.take(self.sign * self.rows.costs(disparity))
+        return at.take(self.sign.expand_as(disparity)) * self.rows.lookup(disparity, at)
 
 
 class ColourDifference:
@@ -40,7 +40,7 @@ class ColourDifference:
 
     def lookup(self, disparity: Tensor, at: Sites) -> Tensor:
         """(B, 3 · len(offsets), h, w), colour by colour; 0 where there is no partner inside the right image."""
-        return at.take(self.sign * self.rows.costs(disparity))
+        return at.take(self.sign.expand_as(disparity)) * self.rows.lookup(disparity, at)
 
 
 def grid_views(pair: Pair, stride: int) -> tuple[Tensor, Tensor]:

@@ -28,5 +28,6 @@ from polzoo.testing import (  # noqa: F401  they fill the table of rules
     updates,
 )
 from polzoo.testing.contract import Check, NotApplicable, Result, all_checks, check_component, checks
+from polzoo.testing.sites import SomeSites
 
-__all__ = ["Check", "NotApplicable", "Result", "all_checks", "check_component", "checks"]
+__all__ = ["Check", "NotApplicable", "Result", "SomeSites", "all_checks", "check_component", "checks"]

@@ -179,4 +179,4 @@ def _combinations(parts: Mapping[str, list[Entry]], given: Mapping[str, Mapping[
 
 def _is_own(model: Combination, kind: str) -> bool:
     """Whether this is where a part of a kind is checked for itself: on each backbone, the rest its defaults."""
-    return all(getattr(model, other).key == model.defaults[other] for other in {"fusion", "update"} - {kind})
+    return model.keeps_defaults(*{"fusion", "update"} - {kind})

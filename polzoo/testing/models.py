@@ -65,7 +65,7 @@ def repeats(model: Combination) -> None:
     inputs, seen = model.inputs(3), _Recorder()
     before = copy.deepcopy(inputs)
     first, again = model(**inputs, recorder=seen), model(**inputs)
-    for out, what in ((first, "a recorder"), (again, "another call")):
+    for out, what in ((again, "another call"), (first, "a recorder")):
         require(torch.equal(out.disparity, model.run.disparity), f"{what} changed it by {_px(out, model.run)}")
     for name, value in inputs.items():
         pairs = value.items() if isinstance(value, dict) else [(name, value)]
@@ -115,10 +115,10 @@ def state_dict(model: Combination) -> None:
     other = model.build(fresh=True)
     for parameter in other.parameters():
         nn.init.normal_(parameter, std=0.01)
-    state = model.model.state_dict()
+    wanted, state = model.run, copy.deepcopy(model.model.state_dict())
     other.load_state_dict(state)
     out = model(other, **model.inputs(3))
-    require(torch.equal(out.disparity, model.run.disparity), f"the outputs differ by {_px(out, model.run)}")
+    require(torch.equal(out.disparity, wanted.disparity), f"the outputs differ by {_px(out, wanted)}")
     changed = [name for name, value in other.state_dict().items() if not torch.equal(value, state[name])]
     require(not changed, f"a forward pass in eval mode changed {', '.join(changed)}")
 
@@ -252,16 +252,19 @@ def another_cell(model: Combination) -> None:
 
 @rule("model")
 def no_loop_over_pixels(model: Combination) -> None:
-    """The number of torch operations does not grow with the image: nothing loops over pixels in Python.
+    """The number of torch operations does not grow with the image (3 % are left for branches on the data): nothing
+    loops over pixels in Python.
 
     Look for ``for`` over a height, a width or the disparities of a whole row.
     """
     counts = []
     for height, width in (SIZE, (2 * SIZE[0], 2 * SIZE[1])):
+        inputs = model.inputs(1, height, width)
         with _Operations() as operations:
-            model(**model.inputs(1, height, width))
+            model(model.model, **inputs)
         counts.append(operations.count)
-    require(counts[0] == counts[1], f"an image of four times the pixels takes {counts[1]} instead of {counts[0]}")
+    few, many = counts
+    require(many <= 1.03 * few, f"an image of four times the pixels takes {many} instead of {few}")
 
 
 class _Recorder:

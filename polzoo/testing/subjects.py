@@ -70,6 +70,10 @@ class Combination:
         """What the backbone takes for the parts that a spec leaves out."""
         return {**Options.parts, **self.backbone.options().parts}
 
+    def keeps_defaults(self, *kinds: str) -> bool:
+        """Whether these parts are the backbone's own."""
+        return all(getattr(self, kind).key == self.defaults[kind] for kind in kinds)
+
     def with_update(self, update: Entry, **given: Any) -> Combination:
         """The same model under another update operator."""
         return replace(self, update=update, given={**self.given, "update": given})
@@ -80,7 +84,7 @@ class Combination:
         Unless ``fresh``, a fusion that starts as the identity is moved away from it, and biases of fusion and cell are
         made positive: of the few channels that a tiny network has, all may otherwise be dead behind their ReLU.
         """
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
             torch.manual_seed(0)
             model = build(self.spec).eval()
             if not fresh:

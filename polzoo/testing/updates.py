@@ -49,7 +49,7 @@ def full_density(model: Combination) -> None:
 
     Look for pixels that are left out, for reaches that are too small, and for states that are updated in another order.
     """
-    if model.update.key == model.defaults["update"]:
+    if model.keeps_defaults("update"):
         skip("it is the backbone's own, which the others are compared with")
     full = {"density": 1.0} if "density" in model.update.options().model_fields else {}
     inputs, own = model.inputs(2), registry().get("update", model.defaults["update"])

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from polzoo.interfaces import Cell, Host, Sites
+from polzoo.updates.sites import EVERYTHING
 
 Gates = tuple[Tensor, Tensor, Tensor]
 
@@ -34,10 +35,13 @@ class ConvGRU(nn.Module):
         z, r, q = (F.conv2d(context, c.weight[:, self.read :], c.bias, padding=c.padding) for c in convs)  # pyright: ignore
         return z, r, q
 
-    def forward(self, h: Tensor, context: Gates, x: Tensor) -> Tensor:
+    def forward(self, h: Tensor, context: Gates, x: Tensor, reset: Tensor | None = None) -> Tensor:
         hx = torch.cat([h, x], 1)
         z = torch.sigmoid(self._gate(self.convz, hx) + context[0])
         r = torch.sigmoid(self._gate(self.convr, hx) + context[1])
+        del hx  # as large as what comes next, and read no more
+        if reset is not None:
+            r = torch.where(reset, r, 1.0)
         q = torch.tanh(self._gate(self.convq, torch.cat([r * h, x], 1)) + context[2])
         return torch.lerp(h, q, z)
 
@@ -47,7 +51,37 @@ class ConvGRU(nn.Module):
         return F.conv2d(x, conv.weight[:, : self.read], padding=conv.padding)  # pyright: ignore
 
 
-class RaftLiteCell(Cell):
+class RowCell(Cell):
+    """A cell in parts that an operator may run at some pixels: units it knows, what they read, and the increment.
+
+    One that overrides ``update`` or ``head`` is run by these instead, at every pixel.
+    """
+
+    def unit(self, level: int) -> nn.Module:
+        """The recurrent unit of a level, called as ``unit(hidden, context, read, reset)``."""
+        raise NotImplementedError
+
+    def reads(self, level: int, hidden: Sequence[Any], motion: Any, at: Any) -> Any:
+        """What the unit reads at ``at`` besides its state and its context; asks for other levels by ``at.pool`` and
+        ``at.resize``."""
+        raise NotImplementedError
+
+    def increment(self, hidden: Any, at: Any) -> Any:
+        """The disparity increment at ``at``, feature pixels, from the finest state everywhere."""
+        raise NotImplementedError
+
+    def update(
+        self, level: int, hidden: Sequence[Tensor], context: Any, motion: Any, reset: Tensor | None = None
+    ) -> Tensor:
+        """``reset`` (B, 1, h, w) bool: where the reset gate is evaluated; elsewhere it is 1. Everywhere unless given."""
+        read = self.reads(level, hidden, motion, EVERYTHING)
+        return self.unit(level)(hidden[level], context[level], read, reset)
+
+    def head(self, hidden: Tensor) -> Tensor:
+        return self.increment(hidden, EVERYTHING)
+
+
+class RaftLiteCell(RowCell):
     """raft-lite's update block: motion encoder on [cost, disparity], one ConvGRU, disparity head."""
 
     lookup_reach = 4
@@ -75,14 +109,17 @@ class RaftLiteCell(Cell):
         wide = at.grow(self.lookup_reach - self.motion_reach)
         return at.run(self.encoder, wide.cat(cost, wide.take(disparity)))
 
-    def update(self, level: int, hidden: Sequence[Tensor], context: Any, motion: Tensor) -> Tensor:
-        return self.gru(hidden[0], context[0], motion)
+    def unit(self, level: int) -> nn.Module:
+        return self.gru
 
-    def head(self, hidden: Tensor) -> Tensor:
-        return self.delta(hidden)
+    def reads(self, level: int, hidden: Sequence[Any], motion: Any, at: Any) -> Any:
+        return motion
+
+    def increment(self, hidden: Any, at: Any) -> Any:
+        return at.run(self.delta, at.grow(2).take(hidden))
 
 
-class RaftCell(Cell):
+class RaftCell(RowCell):
     """RAFT-Stereo's update block: motion encoder, one ConvGRU per level, heads for disparity and upsampling weights.
 
     The context arrives as three blocks of channels per level, for the gates z, r, q. Disparity-native: where the
@@ -137,15 +174,17 @@ class RaftCell(Cell):
         shape = near.run(self.disparity, at.grow(5).take(disparity))
         return at.cat(at.run(self.motions, near.cat(cost, shape)), at.take(disparity))
 
-    def update(self, level: int, hidden: Sequence[Tensor], context: Any, motion: Tensor) -> Tensor:
-        read = [F.avg_pool2d(hidden[level - 1], 3, 2, 1) if level else motion]
-        if level + 1 < len(hidden):
-            size = hidden[level].shape[-2:]
-            read.append(F.interpolate(hidden[level + 1], size, mode="bilinear", align_corners=True))
-        return self.grus[level](hidden[level], context[level], torch.cat(read, 1))
+    def unit(self, level: int) -> nn.Module:
+        return self.grus[level]
 
-    def head(self, hidden: Tensor) -> Tensor:
-        return self.delta(hidden)
+    def reads(self, level: int, hidden: Sequence[Any], motion: Any, at: Any) -> Any:
+        read = [at.pool(hidden[level - 1]) if level else motion]
+        if level + 1 < len(hidden):
+            read.append(at.resize(hidden[level + 1], hidden[level]))
+        return at.cat(*read)
+
+    def increment(self, hidden: Any, at: Any) -> Any:
+        return at.run(self.delta, at.grow(2).take(hidden))
 
     def mask(self, hidden: Sequence[Tensor]) -> Tensor:
         return self.mask_scale * self.weights(hidden[0])
@@ -167,9 +206,11 @@ class SelectiveGRU(nn.Module):
         seen, logit = context[:, :-1], context[:, -1:]
         return self.small.prepare(seen), self.large.prepare(seen), torch.sigmoid(logit)
 
-    def forward(self, h: Tensor, context: tuple[Gates, Gates, Tensor], x: Tensor) -> Tensor:
+    def forward(
+        self, h: Tensor, context: tuple[Gates, Gates, Tensor], x: Tensor, reset: Tensor | None = None
+    ) -> Tensor:
         small, large, blend = context
-        return torch.lerp(self.large(h, large, x), self.small(h, small, x), blend)
+        return torch.lerp(self.large(h, large, x, reset), self.small(h, small, x), blend)
 
 
 class SelectiveCell(RaftCell):

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class Everything(NamedTuple):
@@ -22,6 +23,14 @@ class Everything(NamedTuple):
 
     def cat(self, *xs: Tensor) -> Tensor:
         return torch.cat(xs, 1)
+
+    def pool(self, finer: Tensor) -> Tensor:
+        """The next finer level's state on this level's grid."""
+        return F.avg_pool2d(finer, 3, 2, 1)
+
+    def resize(self, coarser: Tensor, like: Tensor) -> Tensor:
+        """The next coarser level's state on the grid of ``like``."""
+        return F.interpolate(coarser, like.shape[-2:], mode="bilinear", align_corners=True)
 
 
 EVERYTHING = Everything()

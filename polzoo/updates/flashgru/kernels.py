@@ -1,100 +1,155 @@
 """The two grid-wide phases of a sparse ConvGRU step, as Triton kernels over packed rows.
 
-A k×k convolution at some pixels is a product of gathered rows with a matrix (an implicit GEMM): each program owns
-``BLOCK_M`` active rows and ``BLOCK_N`` output channels and walks over (tap, ``BLOCK_K`` input channels). The index of
-a tap says which row to read; the sentinel row, all zeros, stands for what lies outside, so that no tap needs a mask.
-Two phases, because q convolves its neighbours' r·h, which the first one has to write everywhere before.
+A k×k convolution at some pixels is a product of gathered rows with a matrix (an implicit GEMM): a program owns
+``BLOCK_M`` rows and ``BLOCK_N`` output channels and walks over (tap, ``BLOCK_K`` input channels), accumulating in
+float32. The index of a tap says which row to read; the row of zeros stands for what lies outside, so no tap needs a
+mask. Two phases, because q convolves its neighbours' r⊙h, which the first one has to write everywhere before.
 
 Importing this module needs Triton; :mod:`polzoo.updates.flashgru.triton` launches the kernels.
 """
 
+from typing import Any, NamedTuple
+
 import triton
 import triton.language as tl
+from triton.runtime.jit import JITFunction
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "active", "size_class"])
 def gates_kernel(
-    h, x, index_h, index_x, weight_h, weight_x, context, centre, z, rh, rows, size_class,
-    HIDDEN: tl.constexpr, INPUTS: tl.constexpr, TAPS: tl.constexpr, PRECISION: tl.constexpr,
+    h, x, state, index_h, index_x, weight_h, weight_x, context, centre, z, rh, rows, active, size_class,
+    HIDDEN: tl.constexpr, INPUTS: tl.constexpr, TAPS: tl.constexpr, PRECISION: tl.constexpr, WIDEN: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
-    """Phase 1: z and r⊙h of every row, and an all-zero row of r⊙h after the last."""
-    row = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
-    column = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
-    live = row < rows
-    update = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
-    reset = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
-    update, reset = _convolve(
-        update, reset, h, index_h, weight_h, row, live, column,
-        HIDDEN, HIDDEN, TAPS, 2, PRECISION, BLOCK_K, BLOCK_N,
+    """Phase 1: z of the first ``active`` rows, r⊙h of all of them, and a row of zeros after the last.
+
+    z and r are 2 · HIDDEN output channels of one product; ``state`` is h in the type that it is kept in.
+    """
+    tiles: tl.constexpr = (2 * HIDDEN + BLOCK_N - 1) // BLOCK_N
+    top, left = tl.program_id(0) // tiles * BLOCK_M, tl.program_id(0) % tiles * BLOCK_N
+    if (top >= active) & (left + BLOCK_N <= HIDDEN):
+        return  # nobody asks for z around the active rows
+    row, column = top + tl.arange(0, BLOCK_M), left + tl.arange(0, BLOCK_N)
+    live, inside = row < rows, column < 2 * HIDDEN
+    sums = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
+    sums = _convolve(
+        sums, h, index_h, weight_h, row, live, column, inside,
+        HIDDEN, 2 * HIDDEN, TAPS, PRECISION, WIDEN, BLOCK_K,
     )  # fmt: skip
-    update, reset = _convolve(
-        update, reset, x, index_x, weight_x, row, live, column,
-        INPUTS, HIDDEN, TAPS, 2, PRECISION, BLOCK_K, BLOCK_N,
+    sums = _convolve(
+        sums, x, index_x, weight_x, row, live, column, inside,
+        INPUTS, 2 * HIDDEN, TAPS, PRECISION, WIDEN, BLOCK_K,
     )  # fmt: skip
-    inside = column[None, :] < HIDDEN
-    keep = live[:, None] & inside
-    here = tl.load(centre + row, live, other=0).to(tl.int64)
-    state = tl.load(h + here[:, None] * HIDDEN + column[None, :], keep, other=0.0).to(tl.float32)
-    known = context + row.to(tl.int64)[:, None] * (2 * HIDDEN) + column[None, :]
-    update = tl.sigmoid(update + tl.load(known, keep, other=0.0).to(tl.float32))
-    reset = tl.sigmoid(reset + tl.load(known + HIDDEN, keep, other=0.0).to(tl.float32))
-    spot = row.to(tl.int64)[:, None] * HIDDEN + column[None, :]
-    tl.store(z + spot, update.to(z.dtype.element_ty), keep)
-    gated = tl.where(live[:, None], reset * state, 0.0)
-    tl.store(rh + spot, gated.to(rh.dtype.element_ty), (row <= rows)[:, None] & inside)
+    far = row.to(tl.int64)[:, None]
+    known = context + far * (2 * HIDDEN) + column[None, :]
+    gate = tl.sigmoid(sums + tl.load(known, live[:, None] & inside[None, :], other=0.0).to(tl.float32))
+    first = (column < HIDDEN)[None, :]
+    tl.store(z + far * HIDDEN + column[None, :], gate.to(z.dtype.element_ty), (row < active)[:, None] & first)
+    second = ((column >= HIDDEN) & inside)[None, :]
+    pixel = tl.load(centre + row, live, other=0).to(tl.int64)
+    here = tl.load(state + pixel[:, None] * HIDDEN + (column - HIDDEN)[None, :], live[:, None] & second, other=0.0)
+    gated = tl.where(live[:, None], gate * here.to(tl.float32), 0.0)
+    ends = (row <= rows)[:, None] & second
+    tl.store(rh + far * HIDDEN + (column - HIDDEN)[None, :], gated.to(rh.dtype.element_ty), ends)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "size_class"])
 def blend_kernel(
-    rh, x, h, index_rh, index_x, weight_rh, weight_x, context, z, centre, out, rows, size_class,
-    HIDDEN: tl.constexpr, INPUTS: tl.constexpr, TAPS: tl.constexpr, PRECISION: tl.constexpr,
+    rh, x, state, index_rh, index_x, weight_rh, weight_x, context, z, centre, out, rows, size_class,
+    HIDDEN: tl.constexpr, INPUTS: tl.constexpr, TAPS: tl.constexpr, PRECISION: tl.constexpr, WIDEN: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
-    """Phase 2: ``h + z·(tanh(…) − h)`` of every row."""
-    row = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
-    column = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
-    live = row < rows
-    new = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
-    new, _ = _convolve(
-        new, new, rh, index_rh, weight_rh, row, live, column,
-        HIDDEN, HIDDEN, TAPS, 1, PRECISION, BLOCK_K, BLOCK_N,
+    """Phase 2: ``h + z·(tanh(…) − h)`` of every row, written once."""
+    tiles: tl.constexpr = (HIDDEN + BLOCK_N - 1) // BLOCK_N
+    row = tl.program_id(0) // tiles * BLOCK_M + tl.arange(0, BLOCK_M)
+    column = tl.program_id(0) % tiles * BLOCK_N + tl.arange(0, BLOCK_N)
+    live, inside = row < rows, column < HIDDEN
+    sums = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
+    sums = _convolve(
+        sums, rh, index_rh, weight_rh, row, live, column, inside,
+        HIDDEN, HIDDEN, TAPS, PRECISION, WIDEN, BLOCK_K,
     )  # fmt: skip
-    new, _ = _convolve(
-        new, new, x, index_x, weight_x, row, live, column,
-        INPUTS, HIDDEN, TAPS, 1, PRECISION, BLOCK_K, BLOCK_N,
+    sums = _convolve(
+        sums, x, index_x, weight_x, row, live, column, inside,
+        INPUTS, HIDDEN, TAPS, PRECISION, WIDEN, BLOCK_K,
     )  # fmt: skip
-    keep = live[:, None] & (column[None, :] < HIDDEN)
+    keep = live[:, None] & inside[None, :]
     spot = row.to(tl.int64)[:, None] * HIDDEN + column[None, :]
-    new += tl.load(context + spot, keep, other=0.0).to(tl.float32)
-    new = 2 * tl.sigmoid(2 * new) - 1  # tanh
-    here = tl.load(centre + row, live, other=0).to(tl.int64)
-    state = tl.load(h + here[:, None] * HIDDEN + column[None, :], keep, other=0.0).to(tl.float32)
+    sums += tl.load(context + spot, keep, other=0.0).to(tl.float32)
+    new = 2 * tl.sigmoid(2 * sums) - 1  # tanh
+    pixel = tl.load(centre + row, live, other=0).to(tl.int64)
+    old = tl.load(state + pixel[:, None] * HIDDEN + column[None, :], keep, other=0.0).to(tl.float32)
     share = tl.load(z + spot, keep, other=0.0).to(tl.float32)
-    tl.store(out + spot, (state + share * (new - state)).to(out.dtype.element_ty), keep)
+    tl.store(out + spot, (old + share * (new - old)).to(out.dtype.element_ty), keep)
 
 
 @triton.jit
 def _convolve(
-    first, second, values, index, weight, row, live, column,
-    CHANNELS: tl.constexpr, OUTPUTS: tl.constexpr, TAPS: tl.constexpr, GATES: tl.constexpr,
-    PRECISION: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_N: tl.constexpr,
+    sums, values, index, weight, row, live, column, inside,
+    CHANNELS: tl.constexpr, OUTPUTS: tl.constexpr, TAPS: tl.constexpr,
+    PRECISION: tl.constexpr, WIDEN: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
-    """Add the convolution of ``values`` (rows, CHANNELS), at the rows that ``index`` (rows, TAPS) names, to one
-    accumulator or, with the same gathered rows, to two; ``weight`` is (TAPS, CHANNELS, GATES · OUTPUTS)."""
+    """``sums`` plus the rows of ``values`` (·, CHANNELS) that ``index`` (rows, TAPS) names, times ``weight``
+    (TAPS, CHANNELS, OUTPUTS).
+
+    The next step's index is read one step ahead: were it read in the same one, the compiler's pipeline of copies to
+    shared memory would spend a stage on it.
+    """
     blocks: tl.constexpr = (CHANNELS + BLOCK_K - 1) // BLOCK_K
+    taps = index + row.to(tl.int64) * TAPS
+    source = tl.load(taps, live, other=0)
     for step in range(TAPS * blocks):
-        tap = step // blocks
+        ahead = tl.load(taps + (step + 1) // blocks, live & (step + 1 < TAPS * blocks), other=0)
         channel = step % blocks * BLOCK_K + tl.arange(0, BLOCK_K)
-        source = tl.load(index + row.to(tl.int64) * TAPS + tap, live, other=0).to(tl.int64)
-        gathered = values + source[:, None] * CHANNELS + channel[None, :]
-        matrix = weight + (tap * CHANNELS + channel)[:, None] * (GATES * OUTPUTS) + column[None, :]
-        if CHANNELS % BLOCK_K == 0:
-            a = tl.load(gathered)
-        else:
-            a = tl.load(gathered, (channel < CHANNELS)[None, :], other=0.0)
-        some = (channel < CHANNELS)[:, None] & (column < OUTPUTS)[None, :]
-        first = tl.dot(a, tl.load(matrix, some, other=0.0), first, input_precision=PRECISION)
-        if GATES == 2:
-            second = tl.dot(a, tl.load(matrix + OUTPUTS, some, other=0.0), second, input_precision=PRECISION)
-    return first, second
+        known = channel < CHANNELS
+        a = values + source.to(tl.int64)[:, None] * CHANNELS + channel[None, :]
+        b = weight + (step // blocks * CHANNELS + channel)[:, None] * OUTPUTS + column[None, :]
+        a = tl.load(a) if CHANNELS % BLOCK_K == 0 else tl.load(a, known[None, :], other=0.0)
+        b = tl.load(b, known[:, None] & inside[None, :], other=0.0)
+        if WIDEN:
+            a, b = a.to(tl.float32), b.to(tl.float32)
+        sums = tl.dot(a, b, sums, input_precision=PRECISION)
+        source = ahead
+    return sums
+
+
+class Tile(NamedTuple):
+    """What a program owns, and how it is compiled: rows, output channels and input channels of a block."""
+
+    rows: int
+    outputs: int
+    inputs: int
+    warps: int
+    stages: int
+
+    @property
+    def blocks(self) -> dict[str, int]:
+        return {"BLOCK_M": self.rows, "BLOCK_N": self.outputs, "BLOCK_K": self.inputs}
+
+
+TILES = (
+    Tile(128, 128, 64, 8, 4),
+    Tile(128, 128, 64, 8, 3),
+    Tile(64, 128, 64, 4, 3),
+    Tile(64, 64, 64, 4, 3),
+    Tile(32, 64, 64, 4, 4),
+)
+"""Every tile that a phase is tried with: wide ones read a row fewer times, small ones fill a GPU with few rows."""
+
+INTERPRETED = not isinstance(gates_kernel, JITFunction)
+"""Whether Triton was told, before it was imported, to run kernels on the CPU (``TRITON_INTERPRET=1``)."""
+
+
+def tuned(kernel: Any) -> Any:
+    """The kernel under whichever tile is fastest for its channels, types and number of rows (to a factor of two).
+
+    Measured once on the device, which waits for it, and kept on disk. Interpreted, there is nothing to choose.
+    """
+    if INTERPRETED:
+        return kernel
+    configs = [triton.Config(tile.blocks, num_warps=tile.warps, num_stages=tile.stages) for tile in TILES]
+    key = ["size_class", "HIDDEN", "INPUTS", "TAPS", "PRECISION"]
+    return triton.autotune(configs, key, cache_results=True)(kernel)
+
+
+gates, blend = tuned(gates_kernel), tuned(blend_kernel)
