@@ -102,7 +102,11 @@ class Inverted(nn.Module):
         wide = 6 * inputs
         self.conv_pw, self.bn1 = nn.Conv2d(inputs, wide, 1, bias=False), nn.BatchNorm2d(wide)
         self.conv_dw = nn.Conv2d(wide, wide, 3, stride, 1, 1, wide, bias=False)
-        self.conv_pwl, self.bn2, self.bn3 = nn.Conv2d(wide, outputs, 1, bias=False), nn.BatchNorm2d(wide), nn.BatchNorm2d(outputs)
+        self.conv_pwl, self.bn2, self.bn3 = (
+            nn.Conv2d(wide, outputs, 1, bias=False),
+            nn.BatchNorm2d(wide),
+            nn.BatchNorm2d(outputs),
+        )
         self.act = nn.ReLU6(inplace=True)
         self.same = stride == 1 and inputs == outputs
 
@@ -403,8 +407,17 @@ def load(setting: Setting) -> Forms:
     """polzoo's inference copy and the plain form, with the same seeded weights and pair."""
     state, views = seeded(), pair(setting)
     ours, own = from_official(state, "selective-igev", DEFAULT).fuse(), plain(state)
+    backbone: Any = ours.backbone
+    features = [own.feature, own.stem_2, own.stem_4, own.conv, own.desc]
+    parts = {
+        "features": ([backbone.fnet], features),
+        "context": ([backbone.cnet.trunk, backbone.cnet, backbone.gates], [own.cnet, own.cam, own.sam]),
+        "volume": ([backbone.regulariser], [own.corr_stem, own.corr_feature_att, own.cost_agg, own.classifier]),
+        "step and mask": ([ours.operator, ours.update.weights], [own.update_block]),
+        "upsampling": ([backbone.superpixels], [own.spx_2_gru, own.spx_gru]),
+    }
     grey_levels = [255 * view for view in views]
-    return Forms(lambda n: ours(*views, iterations=n).disparity, lambda n: own(*grey_levels, n))
+    return Forms(lambda n: ours(*views, iterations=n).disparity, lambda n: own(*grey_levels, n), parts)
 
 
 if __name__ == "__main__":

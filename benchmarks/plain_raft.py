@@ -261,8 +261,17 @@ def load(setting: Setting) -> Forms:
     """polzoo's inference copy and the plain form, with the same seeded weights and pair."""
     state, views = seeded(), pair(setting)
     ours, own = from_official(state, args=DEFAULT).fuse(), plain(state)
+    backbone: Any = ours.backbone
+    parts = {
+        "features": ([backbone.fnet], [own.fnet]),
+        "context": (
+            [backbone.cnet.trunk, backbone.cnet, backbone.gates],
+            [own.cnet, *own.context_zqr_convs],
+        ),
+        "step and mask": ([ours.operator, ours.update.weights], [own.update_block]),
+    }
     grey_levels = [255 * view for view in views]
-    return Forms(lambda n: ours(*views, iterations=n).disparity, lambda n: own(*grey_levels, n))
+    return Forms(lambda n: ours(*views, iterations=n).disparity, lambda n: own(*grey_levels, n), parts)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,25 @@
-"""A backbone of polzoo and a plain eager form with the same weights, in turn: ratios of time and of peak memory."""
+"""Backbones of polzoo and plain eager forms with the same weights, in turn: ratios of time and of peak memory.
+
+python benchmarks/side_by_side.py --out benchmarks/results/speed_cpu.json     # raft and igev, with parts
+"""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from polzoo.data.files import write_bytes
 from polzoo.evaluation.benchmark import check
@@ -26,10 +33,11 @@ Forward = Callable[[int], Tensor]
 
 
 class Forms(NamedTuple):
-    """What runs so many iterations: polzoo's inference copy, and the plain form."""
+    """What runs so many iterations: polzoo's inference copy, and the plain form; and the modules of both by part."""
 
     ours: Forward
     plain: Forward
+    parts: Mapping[str, tuple[Sequence[nn.Module], Sequence[nn.Module]]]
 
 
 class Official(NamedTuple):
@@ -49,7 +57,7 @@ def compare(load: Load, counts: Sequence[int], setting: Setting) -> list[dict[st
     check(setting)
     torch.set_num_threads(setting.threads)
     forms, rows = load(setting), []
-    runs = [lambda form=form, n=n: form(n) for n in counts for form in forms]
+    runs = [lambda form=form, n=n: form(n) for n in counts for form in forms[:2]]
     samples = take_turns(runs, setting.rounds, warmup=setting.warmup, device=setting.device)
     for place, n in enumerate(counts):
         ours, plain = samples[2 * place], samples[2 * place + 1]
@@ -60,8 +68,47 @@ def compare(load: Load, counts: Sequence[int], setting: Setting) -> list[dict[st
             row[what] = Spread.ratio(one, other).model_dump()
         row["peak_bytes"], row["plain_peak_bytes"] = (fresh(peak_of, load, i, n, setting) for i in (0, 1))
         row["peak"] = row["peak_bytes"] / row["plain_peak_bytes"]
+        row["parts_cpu_ms"] = _parts(forms, n, setting.rounds)
         rows.append(row)
     return rows
+
+
+def _parts(forms: Forms, iterations: int, rounds: int) -> dict[str, list[float]]:
+    """CPU ms of every part in both forms, medians of several runs that take turns; ``rest`` is in none."""
+    found: dict[str, list[list[float]]] = {}
+    with torch.inference_mode():
+        for _ in range(rounds):
+            for which in (0, 1):
+                with _watched({name: both[which] for name, both in forms.parts.items()}) as spent:
+                    begin = time.process_time()
+                    forms[which](iterations)
+                    total = time.process_time() - begin
+                spent["rest"] = total - sum(spent.values())
+                for name in (*forms.parts, "rest"):
+                    found.setdefault(name, [[], []])[which].append(1000 * spent[name])
+    return {name: [median(times) for times in both] for name, both in found.items()}
+
+
+@contextmanager
+def _watched(parts: Mapping[str, Sequence[nn.Module]]) -> Iterator[Counter[str]]:
+    """Counts CPU-seconds spent in the modules of each part, none of which runs inside another one."""
+    spent: Counter[str] = Counter()
+
+    def begin(name: str):
+        return lambda *_: spent.subtract({name: time.process_time()})  # pyright: ignore[reportArgumentType]
+
+    def end(name: str):
+        return lambda *_: spent.update({name: time.process_time()})  # pyright: ignore[reportArgumentType]
+
+    hooks = []
+    for name, modules in parts.items():
+        for module in modules:
+            hooks += [module.register_forward_pre_hook(begin(name)), module.register_forward_hook(end(name))]
+    try:
+        yield spent
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def peak_of(load: Load, form: int, iterations: int, setting: Setting) -> int:
@@ -74,7 +121,7 @@ def peak_of(load: Load, form: int, iterations: int, setting: Setting) -> int:
 def difference(load: Load, iterations: int = 8, height: int = 64, width: int = 224) -> float:
     """Largest difference between the two forms' outputs in pixels."""
     with torch.inference_mode():
-        ours, plain = (form(iterations) for form in load(Setting(height=height, width=width)))
+        ours, plain = (form(iterations) for form in load(Setting(height=height, width=width))[:2])
     return (ours - plain).abs().max().item()
 
 
@@ -99,17 +146,18 @@ def agrees(load: Load, official: Official, setting: Setting) -> bool:
 
 def main(text: str | None, load: Load, official: Official) -> int:
     """What such a script does: check the plain form, or put polzoo's beside it."""
-    given = _arguments(text).parse_args()
+    parser = _arguments(text)
+    parser.add_argument("--check", action="store_true", help="compare the plain form's cost with the official code's")
+    given = parser.parse_args()
     if given.check:
         height, width = given.size
         return not agrees(load, official, Setting(height=height, width=width, threads=1, rounds=given.rounds))
-    _report(load, given)
+    _report({Path(sys.argv[0]).stem: load}, given)
     return 0
 
 
 def _arguments(text: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="compare the plain form's cost with the official code's")
     parser.add_argument("--iterations", type=int, nargs="+", default=[1, 12, 32], metavar="N")
     parser.add_argument("--size", type=int, nargs=2, default=(320, 736), metavar=("H", "W"))
     parser.add_argument("--threads", type=int, default=2)
@@ -118,18 +166,28 @@ def _arguments(text: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def _report(load: Load, given: argparse.Namespace) -> None:
-    """Compare, print a table and write the JSON."""
+def _report(loads: Mapping[str, Load], given: argparse.Namespace) -> None:
+    """Compare, print tables and write the JSON."""
     setting = Setting(height=given.size[0], width=given.size[1], threads=given.threads, rounds=given.rounds)
     run = Run.now(shlex.join(["python", *sys.argv]), setting.device, setting.threads)
-    rows = compare(load, given.iterations, setting)
-    shown = [["iterations", "CPU", "plain", "ratio", "wall", "plain", "ratio", "peak", "plain", "ratio"]]
-    for row in rows:
-        cells = [str(row["iterations"])]
-        for what in ("cpu", "wall"):
-            cells += [ms(row[f"{what}_ms"]), ms(row[f"plain_{what}_ms"]), spread(Spread(**row[what]))]
-        shown.append([*cells, mb(row["peak_bytes"]), mb(row["plain_peak_bytes"]), f"{row['peak']:.2f}×"])
-    print("\n".join([*align(shown), f"{run.machine}; load {run.load}" + ", busy" * run.busy]))
+    found = {name: compare(load, given.iterations, setting) for name, load in loads.items()}
+    for name, rows in found.items():
+        shown = [[name, "CPU", "plain", "ratio", "wall", "plain", "ratio", "peak", "plain", "ratio"]]
+        for row in rows:
+            cells = [str(row["iterations"])]
+            for what in ("cpu", "wall"):
+                cells += [ms(row[f"{what}_ms"]), ms(row[f"plain_{what}_ms"]), spread(Spread(**row[what]))]
+            shown.append([*cells, mb(row["peak_bytes"]), mb(row["plain_peak_bytes"]), f"{row['peak']:.2f}×"])
+        table = [["CPU by part", *(f"{side} {row['iterations']}" for row in rows for side in ("ours", "plain"))]]
+        for part in rows[0]["parts_cpu_ms"]:
+            table.append([part, *(ms(value) for row in rows for value in row["parts_cpu_ms"][part])])
+        print("\n".join([*align(shown), "", *align(table), ""]))
+    print(f"{run.machine}; load {run.load}" + ", busy" * run.busy)
     if given.out is not None:
-        found = {"rows": rows, "setting": setting.model_dump(), "run": run.model_dump()}
-        write_bytes(given.out, (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode())
+        result = {"models": found, "setting": setting.model_dump(), "run": run.model_dump()}
+        write_bytes(given.out, (json.dumps(result, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+if __name__ == "__main__":
+    plain = {name: importlib.import_module(f"plain_{name}").load for name in ("raft", "igev")}
+    _report(plain, _arguments(__doc__).parse_args())

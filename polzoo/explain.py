@@ -155,7 +155,7 @@ def explain(
     if points and attention is None:
         raise PolzooError(f"the fusion {model.spec.fusion.name!r} has no attention, so a point has nothing to show")
     passes = [step for p in range(model.fusion.passes) for step in prepared.call.steps(p)]
-    scheduled = "schedule" in type(model.fusion.options).model_fields
+    scheduled = model.fusion.schedule is not None
     alpha = np.array([step.alpha if scheduled else np.nan for step in passes], np.float32)
     return Explanation(
         disparity=np.stack([one[0, 0].float().cpu().numpy() for one in output.sequence]),

@@ -76,10 +76,10 @@ class LivePeak(TorchDispatchMode):
         self._known: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = {_key(x) for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)}
+        given = {_key(x) for x in tree_leaves((args, kwargs)) if _has_storage(x)}
         out = func(*args, **(kwargs or {}))
         for x in tree_leaves(out):
-            if isinstance(x, Tensor) and _key(x) not in given and _key(x) not in self._known:
+            if _has_storage(x) and _key(x) not in given and _key(x) not in self._known:
                 self._add(x)
         self.most = max(self.most, self.live)
         return out
@@ -94,6 +94,11 @@ class LivePeak(TorchDispatchMode):
     def _drop(self, key: int, nbytes: int) -> None:
         self._known.discard(key)
         self.live -= nbytes
+
+
+def _has_storage(x: object) -> bool:
+    """Whether it is a tensor whose memory is seen; oneDNN's own layout of a weight is not."""
+    return isinstance(x, Tensor) and not x.is_mkldnn
 
 
 def _key(x: Tensor) -> int:

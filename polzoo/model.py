@@ -122,12 +122,14 @@ class StereoModel(nn.Module):
         Raises:
             PolzooError: sizes, channels or value types that do not fit, maps missing that the fusion declares.
         """
-        views = {"left": left, "right": right}
-        views["intensity_left"] = left if intensity_left is None else intensity_left
-        views["intensity_right"] = right if intensity_right is None else intensity_right
+        views = {"left": left, "right": right, "intensity_left": intensity_left, "intensity_right": intensity_right}
+        views = {name: view for name, view in views.items() if view is not None}
         pad = self.padding(views)
         maps = self._maps(polarization or {}, left, pad)
-        left, right, seen_left, seen_right = (F.pad(v, pad, mode="replicate") for v in views.values())
+        if torch.compiler.is_compiling() or any(pad):  # a graph for every size pads, if by 0
+            views = {name: F.pad(view, pad, mode="replicate") for name, view in views.items()}
+        left, right = views["left"], views["right"]
+        seen_left, seen_right = views.get("intensity_left", left), views.get("intensity_right", right)
         pair = Pair(left, right, self._polarity(polarity, left), seen_left, seen_right, maps)
         n = self.settings.iterations if iterations is None else iterations
         if not isinstance(n, int) or n < 1:
@@ -135,7 +137,7 @@ class StereoModel(nn.Module):
         cap = self.settings.alpha_cap if alpha_cap is None else alpha_cap
         if not 0 <= cap <= 1:
             raise PolzooError(f"alpha_cap must be in [0, 1], not {cap}")
-        call = Call(pair, n, self.settings.schedule_steps or n, cap, self.fusion.schedule, recorder)
+        call = Call(pair, n, self.settings.schedule_steps or n, cap, self.fusion.schedule or "aligned", recorder)
 
         encoding = self.backbone.encode(pair)
         pol = self.fusion.encode(call, encoding)

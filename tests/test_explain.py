@@ -137,7 +137,7 @@ def test_attention_is_the_softmax_of_query_and_key(pool, use_mask, views, monkey
         assert pool > 1 or 0 < record["mask"][0].sum() < key.shape[1]
     whole = scores.softmax(-1).mean(0)
     found = explain(model, *views, points=points)
-    assert found.attention is not None and found.outside.keys() == {"alpha"}
+    assert found.attention is not None and found.outside.keys() == {"gate", "alpha"}
     side = max(1, 24 // pool)
     assert found.attention.mean.shape == (side, side)
     np.testing.assert_allclose(found.attention.mean, whole.mean(0).view(side, side), atol=1e-6)

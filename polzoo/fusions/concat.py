@@ -1,6 +1,6 @@
 """concat: polarization features beside the matching features, joined by one layer.
 
-Source: Po-Ting Lin, "Cross-Attention Fusion", blueprints, potinglin.org/blueprints: the form it sets out to replace.
+Source: Po-Ting Lin, "Cross-Attention Fusion", blueprint 04, potinglin.org/blueprints: the form it sets out to replace.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class ConcatFusion(Fusion):
         )
 
     def encode(self, call: Call, encoding: Encoding) -> Tensor:
-        return self.encoder(call.pair)
+        return self.encoder(call)
 
     def fuse_features(self, encoding: Encoding, pol: Tensor, call: Call) -> Encoding:
         both = torch.cat(encoding.matching)

@@ -1,6 +1,6 @@
 """crossattn: stereo features query pooled polarization features.
 
-Source: Po-Ting Lin, "Cross-Attention Fusion", blueprints, potinglin.org/blueprints (4,363,715 parameters on raft-lite).
+Source: Po-Ting Lin, "Cross-Attention Fusion", blueprint 04, potinglin.org/blueprints (4,363,715 parameters on raft-lite).
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class CrossAttentionFusion(Fusion):
 
     def encode(self, call: Call, encoding: Encoding) -> tuple[Tensor, Tensor | None]:
         mask = F.avg_pool2d(contrast(call.pair), self.host.stride) if self.options.use_mask else None
-        return self.encoder(call.pair), mask
+        return self.encoder(call), mask
 
     def fuse_features(self, encoding: Encoding, pol: tuple[Tensor, Tensor | None], call: Call) -> Encoding:
         features, mask = (None if x is None else x.repeat(2, 1, 1, 1) for x in pol)

@@ -1,7 +1,7 @@
 """dualvolume: matching costs and polarization costs, blended per pixel.
 
-Source: Po-Ting Lin, "True Dual-Stream" (Mid), blueprints, potinglin.org/blueprints. Chosen here: a 1×1 layer brings the
-polarization lookup to the scale and layout of the backbone's costs; the blend starts near trusting the correlation.
+Source: Po-Ting Lin, "True Dual-Stream (Mid)", blueprint 26, potinglin.org/blueprints. Departs from it: a 1×1 layer brings
+the polarization lookup to the scale and layout of the backbone's costs, and the blend starts near the correlation.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class DualVolumeFusion(Fusion):
     def modulate_lookup(self, cost: Any, pol: PolarizationVolume, disparity: Tensor, step: Step, at: Sites) -> Any:
         wide = at.grow(self.reach)
         p = pol.lookup(disparity, wide)
-        trust = step.record("gate", at.run(self.trust, p))
+        trust = at.run(self.trust, p)
+        step.record("gate", 1 - trust)  # a recorded gate is how far polarization is let in
         present = at.take(pol.sign.abs().expand_as(disparity))
         return cost + present * (1 - trust) * (at.run(self.costs, p) - cost)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from polzoo.backbones.encoders import ResidualBlock
 from polzoo.errors import PolzooError
 from polzoo.fusions.polarization import contrast, soft_threshold
-from polzoo.interfaces import Pair
+from polzoo.interfaces import Call
 
 
 class PolEnc(nn.Module):
@@ -36,6 +36,6 @@ class PolEnc(nn.Module):
         )
         self.out = nn.Sequential(nn.Conv2d(width, outputs, 1), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
-    def forward(self, pair: Pair) -> Tensor:
-        x = self.blocks(self.stem(soft_threshold(contrast(pair))))
-        return self.out(x * self.attention(x))
+    def forward(self, call: Call) -> Tensor:
+        x = self.blocks(self.stem(soft_threshold(contrast(call.pair))))
+        return self.out(x * call.record("gate", self.attention(x)))

@@ -1,7 +1,8 @@
 """film: coarse polarization features scale and shift the context.
 
-Source: Po-Ting Lin, "Coarse-Scale Polarization Context", blueprints, potinglin.org/blueprints; feature-wise linear
-modulation: Perez et al., AAAI 2018. Left open there, chosen here: signed normalised contrast of each colour.
+Source: Po-Ting Lin, "Coarse-Scale Polarization Context", blueprint 17, potinglin.org/blueprints; feature-wise linear
+modulation: Perez et al., AAAI 2018. Departs from the blueprint, which encodes both coarse pictures joined: here the
+signed normalised contrast of each colour, so that equal pictures of a pair without analysers say nothing.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from polzoo.interfaces import Call, Encoding, Fusion, Host
 
 
 class FiLMFusion(Fusion):
-    """``context' = (1 + γ) · context + β``, (γ, β) from ``polarity · (L − R) / (L + R + ε)`` on a coarse grid, where a
-    disparity is a fraction of a cell and no alignment is needed. The last layer is zero-initialised: it starts as the
-    un-fused model.
+    """``context' = (1 + γ) · context + β``, (γ, β) from ``polarity · (L − R) / (L + R + ε)`` on a coarse grid: nothing
+    is aligned, a disparity shrinks with the grid but stays, so it says in which region, not at which pixel. The last
+    layer is zero-initialised: it starts as the un-fused model.
     """
 
     options: FiLMOptions

@@ -1,7 +1,7 @@
 """sideinfo: maps that physics gives without learning, into the context.
 
-Source: Po-Ting Lin, "Side Information Injection", blueprints, potinglin.org/blueprints. Chosen here: the context as the
-place, one linear layer without bias, so that a pair without analysers is left exactly alone.
+Source: Po-Ting Lin, "Side Information Injection", blueprint 29, potinglin.org/blueprints. Departs from it: the context as
+the place, not the motion encoder, and one linear layer without bias, so that a pair without analysers is left alone.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def side_maps(pair: Pair) -> Tensor:
     left, right = at_least_float32(pair.intensity_left), at_least_float32(pair.intensity_right)
     sign = signs(pair)
     parallel, crossed = torch.where(sign < 0, right, left), torch.where(sign < 0, left, right)
-    ratio = parallel / (parallel + crossed + 1e-6) - 0.5
+    ratio = 0.5 * (parallel - crossed) / (parallel + crossed + 1e-6)  # I∥ / (I∥ + I⊥) − ½, and 0 where both are black
     return sign.abs() * torch.cat([(parallel - crossed).abs(), ratio, sobel(parallel), sobel(crossed)], 1)
 
 

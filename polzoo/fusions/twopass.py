@@ -1,7 +1,8 @@
 """twopass: the first pass finds the disparity, the second refines with the contrast that it aligns.
 
-Source: Po-Ting Lin, "Two-Pass Polarization Stereo Matching", blueprints, potinglin.org/blueprints. Left open there and
-chosen here: one cell for both passes, which go on from the same hidden state; injection into the context alone.
+Source: Po-Ting Lin, "Two-Pass Polarization Stereo Matching", blueprint 16, potinglin.org/blueprints. Departs from it in
+three things: pass 1 is the plain model's, without V2C; both passes share one cell, go on from the same hidden state and
+take equally many steps; polarization enters the context alone, not the hidden state's start.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """V1: polarization differences beside the matching costs.
 
-Source: Po-Ting Lin, "Polarization Volume", blueprints, potinglin.org/blueprints.
+Source: Po-Ting Lin, "Polarization Volume", blueprint 06, potinglin.org/blueprints.
 """
 
 from __future__ import annotations

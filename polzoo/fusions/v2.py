@@ -1,6 +1,6 @@
 """V2: polarization attention and gated fusion of the two lookups.
 
-Source: Po-Ting Lin, "Polarization Attention + Gated Fusion", blueprints, potinglin.org/blueprints.
+Source: Po-Ting Lin, "Polarization Attention + Gated Fusion", blueprint 08, potinglin.org/blueprints.
 """
 
 from __future__ import annotations
@@ -46,5 +46,6 @@ class StereoPolVolumeV2(Fusion):
     ) -> Tensor:
         p = pol.lookup(disparity, at)
         attention = step.record("attention", self.attention(p))
-        gate = step.record("gate", self.gate(torch.cat([cost, p, attention], 1)))
+        gate = self.gate(torch.cat([cost, p, attention], 1))
+        step.record("gate", 1 - gate)  # a recorded gate is how far polarization is let in
         return torch.lerp(self.encode_pol(p), self.encode_corr(cost), gate)

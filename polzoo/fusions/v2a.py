@@ -1,6 +1,6 @@
 """V2A: a residual of polarization on every lookup.
 
-Source: Po-Ting Lin, blueprints (the V2 series), potinglin.org/blueprints.
+Source: Po-Ting Lin, "Pol-Conditioned Corr Residual", blueprint 09, potinglin.org/blueprints.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """V2B: the residual of V2A, let in step by step.
 
-Source: Po-Ting Lin, blueprints (the V2 series), potinglin.org/blueprints.
+Source: Po-Ting Lin, "Scheduled Residual", blueprint 10, potinglin.org/blueprints.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """V2C, gradient gating: a gate on polarization and on the disparity's gradient lets a residual of polarization in.
 
-Source: Po-Ting Lin, "Gradient Gating", blueprints, potinglin.org/blueprints.
+Source: Po-Ting Lin, "Gradient Gating", blueprint 11, potinglin.org/blueprints.
 """
 
 from __future__ import annotations

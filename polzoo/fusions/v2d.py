@@ -1,6 +1,6 @@
 """V2D: every looked-up cost is gated by what the colours' differences around its offset look like.
 
-Source: Po-Ting Lin, blueprints (the V2 series), potinglin.org/blueprints.
+Source: Po-Ting Lin, "Per-Disparity Gate", blueprint 12, potinglin.org/blueprints.
 """
 
 from __future__ import annotations

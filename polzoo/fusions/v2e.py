@@ -1,6 +1,6 @@
 """V2E: every cost of the volume is weighed by the difference of its two pixels, before any pyramid.
 
-Source: Po-Ting Lin, blueprints (the V2 series), potinglin.org/blueprints.
+Source: Po-Ting Lin, "Pre-Corr Pol Weighting", blueprint 13, potinglin.org/blueprints.
 """
 
 from __future__ import annotations

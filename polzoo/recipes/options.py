@@ -8,7 +8,8 @@ from polzoo.options import Options
 
 
 class SupervisedOptions(Options):
-    """Loss and rates of the recipe ``supervised``; defaults from the polarization blueprints."""
+    """Loss and rates of the recipe ``supervised``; defaults from the polarization blueprints, but for the cap, which
+    they warm up over 5,000 steps and which stays 1 here unless ``alpha_cap_warmup`` is given."""
 
     lr: float = Field(default=3e-4, gt=0, le=1, description="peak learning rate of the one-cycle schedule")
     pol_lr_mult: float = Field(default=5.0, gt=0, le=100, description="the fusion's peak rate over lr")

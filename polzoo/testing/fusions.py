@@ -48,7 +48,7 @@ def declared(model: Combination) -> None:
     require(fusion.reach is None or (isinstance(fusion.reach, int) and fusion.reach >= 0), f"reach is {fusion.reach!r}")
     unknown = {name.rpartition("_")[0] for name in maps_of(fusion.needs)} - set(KNOWN_MAPS)
     require(not unknown, f"needs is {fusion.needs!r}; the maps there are: {', '.join(KNOWN_MAPS)}")
-    require(fusion.schedule in ("aligned", "literal"), f"schedule is {fusion.schedule!r}")
+    require(fusion.schedule in (None, "aligned", "literal"), f"schedule is {fusion.schedule!r}")
 
 
 @rule("fusion")

@@ -14,12 +14,20 @@ from polzoo.testing.subjects import SIZE, Combination, apart, near
 
 @rule("model", slow=True)
 def compiles(model: Combination) -> None:
-    """``torch.compile(fullgraph=True)`` takes the model whole, and gives its outputs at several sizes.
+    """``torch.compile(fullgraph=True)`` makes one graph of the model, with its outputs, for any height and width.
 
-    Look for Python that reads a tensor's value: ``.item()``, ``.tolist()``, ``if tensor:``, ``float(tensor)``.
+    Look for Python that reads a tensor's value (``.item()``, ``.tolist()``, ``if tensor:``, ``float(tensor)``), and for
+    branches on sizes and identities, each of which is compiled anew.
     """
+    graphs = []
+
+    def keep(graph: torch.fx.GraphModule, _: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
     torch._dynamo.reset()
-    _compare(model, torch.compile(_exportable(model), backend="eager", fullgraph=True))
+    _compare(model, torch.compile(_exportable(model), backend=keep, fullgraph=True))
+    require(len(graphs) == 1, f"{len(graphs)} were made for two sizes")
 
 
 @rule("model", slow=True)

@@ -24,7 +24,7 @@ class ConvGRU(nn.Module):
 
     def __init__(self, hidden: int, inputs: int, context: int = 0, kernel: int = 3) -> None:
         super().__init__()
-        self.read = hidden + inputs
+        self.hidden, self.read = hidden, hidden + inputs
         self.convz = nn.Conv2d(hidden + inputs + context, hidden, kernel, padding=kernel // 2)
         self.convr = nn.Conv2d(hidden + inputs + context, hidden, kernel, padding=kernel // 2)
         self.convq = nn.Conv2d(hidden + inputs + context, hidden, kernel, padding=kernel // 2)
@@ -36,19 +36,20 @@ class ConvGRU(nn.Module):
         return z, r, q
 
     def forward(self, h: Tensor, context: Gates, x: Tensor, reset: Tensor | None = None) -> Tensor:
-        hx = torch.cat([h, x], 1)
-        z = torch.sigmoid(self._gate(self.convz, hx) + context[0])
-        r = torch.sigmoid(self._gate(self.convr, hx) + context[1])
-        del hx  # as large as what comes next, and read no more
+        z = self._gate(self.convz, h, x, context[0]).sigmoid_()
+        r = self._gate(self.convr, h, x, context[1]).sigmoid_()
         if reset is not None:
             r = torch.where(reset, r, 1.0)
-        q = torch.tanh(self._gate(self.convq, torch.cat([r * h, x], 1)) + context[2])
+        r = r * h
+        q = self._gate(self.convq, r, x, context[2]).tanh_()
         return torch.lerp(h, q, z)
 
-    def _gate(self, conv: nn.Conv2d, x: Tensor) -> Tensor:
-        if self.read == conv.in_channels:
-            return conv(x)
-        return F.conv2d(x, conv.weight[:, : self.read], padding=conv.padding)  # pyright: ignore
+    def _gate(self, conv: nn.Conv2d, h: Tensor, x: Tensor, context: Tensor) -> Tensor:
+        """W[h, x] + c, state and inputs apart: joining them costs time, and more memory than anything else in a step."""
+        of_h, of_x = conv.weight[:, : self.hidden], conv.weight[:, self.hidden : self.read]
+        bias = conv.bias if self.read == conv.in_channels else None  # else the context's share has it
+        out = F.conv2d(h, of_h, bias, padding=conv.padding)  # pyright: ignore
+        return out.add_(F.conv2d(x, of_x, padding=conv.padding)).add_(context)  # pyright: ignore
 
 
 class RowCell(Cell):

@@ -254,18 +254,19 @@ def test_state_reaches():
 
 def test_the_context_is_convolved_once():
     """Gates convolve state and what is read in every iteration; the context's share only in ``prepare``."""
-    torch.manual_seed(0)
-    model, seen, convolve = build(TINY.format("").replace("[4,4,4]", "[7,7,7]")).eval(), [], F.conv2d
+    model, read, convolve = model_of(), [], F.conv2d
 
-    def watch(x, weight, *rest, **options):
-        seen.append(weight.shape[:2])
-        return convolve(x, weight, *rest, **options)
+    def watch(x, *rest, **options):
+        read.append(x.data_ptr())
+        return convolve(x, *rest, **options)
 
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+        prepared = model.prepare(*torch.rand(2, 1, 3, 64, 64), iterations=4)
         patch.setattr(F, "conv2d", watch)
-        model(*torch.rand(2, 1, 3, 64, 64), iterations=4)
-    assert seen.count((7, 7)) == 3 * 2 * 3  # levels, kernels, gates: nothing else has 7 channels in and out
-    assert seen.count((7, 14)) == 4 * 6 and not any(inputs == 4 * 7 for _, inputs in seen)
+        model.refine(prepared)
+    kernels_and_gates = 2 * 3
+    for context in prepared.encoding.context:
+        assert read.count(context.data_ptr()) == kernels_and_gates
 
 
 def test_mask_head_runs_once_at_inference():

@@ -19,5 +19,5 @@ def test_polarization_encoder_equals_its_formula(reference, scene, fresh):
     with torch.inference_mode():
         x = e.blocks(e.stem(torch.from_numpy(seen).float()))
         expected = e.out(x * e.attention(x))
-        torch.testing.assert_close(e(scene.pair), expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(e(scene.call), expected, atol=1e-4, rtol=1e-4)
     assert x.shape == (2, 128, 8, 12)

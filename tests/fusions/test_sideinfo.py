@@ -23,8 +23,8 @@ def test_maps_know_which_camera_is_parallel(scene):
     """Sample 0: the left one; sample 1: the right one."""
     maps, left, right = side_maps(scene.pair), scene.left, scene.right
     torch.testing.assert_close(maps[:, :3], (left - right).abs())
-    torch.testing.assert_close(maps[0, 3:6], left[0] / (left[0] + right[0] + 1e-6) - 0.5)
-    torch.testing.assert_close(maps[1, 3:6], right[1] / (left[1] + right[1] + 1e-6) - 0.5)
+    torch.testing.assert_close(maps[0, 3:6], left[0] / (left[0] + right[0]) - 0.5, atol=1e-4, rtol=0)
+    torch.testing.assert_close(maps[1, 3:6], right[1] / (left[1] + right[1]) - 0.5, atol=1e-4, rtol=0)
     torch.testing.assert_close(maps[1, 6:9], sobel(right)[1])
     torch.testing.assert_close(maps[1, 9:], sobel(left)[1])
 
@@ -37,9 +37,9 @@ def test_no_analysers_leave_the_context_exactly_alone(make_scene, fresh):
     assert torch.equal(found[0], encoding.context[0])
 
 
-def test_black_pixels_are_finite(make_scene):
+def test_black_pixels_say_nothing(make_scene):
     scene = make_scene(1)
     dark = torch.zeros_like(scene.left)
     from polzoo.interfaces import Pair
 
-    assert torch.isfinite(side_maps(Pair(dark, dark, scene.polarity, dark, dark))).all()
+    assert side_maps(Pair(dark, dark, scene.polarity, dark, dark)).abs().max() < 1e-5  # neither parallel nor crossed

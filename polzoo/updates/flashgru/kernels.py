@@ -1,4 +1,4 @@
-"""The two grid-wide phases of a sparse ConvGRU step, as Triton kernels over packed rows.
+"""The two grid-wide phases of a sparse ConvGRU step, and a single convolution, as Triton kernels over packed rows.
 
 A k×k convolution at some pixels is a product of gathered rows with a matrix (an implicit GEMM): a program owns
 ``BLOCK_M`` rows and ``BLOCK_N`` output channels and walks over (tap, ``BLOCK_K`` input channels), accumulating in
@@ -83,6 +83,27 @@ def blend_kernel(
     tl.store(out + spot, (old + share * (new - old)).to(out.dtype.element_ty), keep)
 
 
+@triton.jit(do_not_specialize=["rows", "pitch", "size_class"])
+def convolve_kernel(
+    values, index, weight, start, out, rows, pitch, size_class,
+    INPUTS: tl.constexpr, OUTPUTS: tl.constexpr, TAPS: tl.constexpr, PRECISION: tl.constexpr, WIDEN: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    """``start``, whose rows are ``pitch`` elements apart, plus a convolution of INPUTS channels."""
+    tiles: tl.constexpr = (OUTPUTS + BLOCK_N - 1) // BLOCK_N
+    row = tl.program_id(0) // tiles * BLOCK_M + tl.arange(0, BLOCK_M)
+    column = tl.program_id(0) % tiles * BLOCK_N + tl.arange(0, BLOCK_N)
+    live, inside = row < rows, column < OUTPUTS
+    sums = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
+    sums = _convolve(
+        sums, values, index, weight, row, live, column, inside,
+        INPUTS, OUTPUTS, TAPS, PRECISION, WIDEN, BLOCK_K,
+    )  # fmt: skip
+    keep, far = live[:, None] & inside[None, :], row.to(tl.int64)[:, None]
+    sums += tl.load(start + far * pitch + column[None, :], keep, other=0.0).to(tl.float32)
+    tl.store(out + far * OUTPUTS + column[None, :], sums.to(out.dtype.element_ty), keep)
+
+
 @triton.jit
 def _convolve(
     sums, values, index, weight, row, live, column, inside,
@@ -100,7 +121,7 @@ def _convolve(
     source = tl.load(taps, live, other=0)
     for step in range(TAPS * blocks):
         ahead = tl.load(taps + (step + 1) // blocks, live & (step + 1 < TAPS * blocks), other=0)
-        channel = step % blocks * BLOCK_K + tl.arange(0, BLOCK_K)
+        channel = step % blocks * BLOCK_K + tl.arange(0, BLOCK_K)  # pyright: ignore[reportOperatorIssue]
         known = channel < CHANNELS
         a = values + source.to(tl.int64)[:, None] * CHANNELS + channel[None, :]
         b = weight + (step // blocks * CHANNELS + channel)[:, None] * OUTPUTS + column[None, :]
@@ -148,8 +169,9 @@ def tuned(kernel: Any) -> Any:
     if INTERPRETED:
         return kernel
     configs = [triton.Config(tile.blocks, num_warps=tile.warps, num_stages=tile.stages) for tile in TILES]
-    key = ["size_class", "HIDDEN", "INPUTS", "TAPS", "PRECISION"]
+    known = ("size_class", "HIDDEN", "INPUTS", "OUTPUTS", "TAPS", "PRECISION")
+    key = [name for name in known if name in kernel.arg_names]
     return triton.autotune(configs, key, cache_results=True)(kernel)
 
 
-gates, blend = tuned(gates_kernel), tuned(blend_kernel)
+gates, blend, convolve = tuned(gates_kernel), tuned(blend_kernel), tuned(convolve_kernel)

@@ -1,0 +1,1 @@
+"""flashgru: sparse execution of a recurrent cell."""

@@ -1,0 +1,199 @@
+"""flashgru: the recurrent cell only where refinement pays.
+
+Source: "Pip-Stereo" (FlashGRU), whose code is not public; the meaning is the one of docs/flashgru.md, which
+:mod:`polzoo.updates.flashgru.naive` has in its plainest form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from polzoo.errors import PolzooError
+from polzoo.interfaces import Cell, Encoding, Importance, Memory, Sites, Step, UpdateOperator
+from polzoo.updates.flashgru import naive, sparse
+from polzoo.updates.flashgru.naive import Masked
+from polzoo.updates.flashgru.packed import Packed, supports
+from polzoo.updates.flashgru.rows import Pixels
+from polzoo.updates.flashgru.rulebook import Rulebook, budget, choose
+from polzoo.updates.options import FlashGRUOptions
+
+BREAK_EVEN = 0.7
+"""Share of the dense arithmetic from which on ``auto`` computes densely; measured on a CPU by benchmarks/flashgru.py."""
+
+
+class FlashGRU(UpdateOperator):
+    """Refines the most important pixels: a pixel that is left out keeps its hidden state and gets no increment; one
+    that is refined reads the current state and inputs of all its neighbours, refined or not.
+
+    Every level of the cell has its own mask, from the importance's maximum over what a pixel of it covers. A cell that
+    is not made of known parts runs by the backend ``naive``.
+
+    Args:
+        importance: what ``options.importance`` names.
+    """
+
+    options: FlashGRUOptions
+
+    def __init__(self, options: FlashGRUOptions, importance: Importance) -> None:
+        super().__init__(options)
+        self.importance = importance
+
+    def sites(self, cell: Cell, encoding: Encoding, disparity: Tensor, step: Step) -> Sites:
+        """The pixels to refine.
+
+        Raises:
+            PolzooError: an importance of another size or without its source, a density for another number of levels, a
+                feature grid below one 3×3 neighbourhood, a backend that cannot run here.
+        """
+        memory = step.memory or Memory(None)  # pyright: ignore[reportArgumentType]
+        last: Choice | None = memory.operator
+        if last is not None and not last.provisional and self.options.refresh == "fixed":
+            return last.at
+        if last is not None:
+            _remember(memory, last, disparity)
+        waits = last is None and getattr(self.importance, "after_first", False)
+        masks = None if waits else self._masks(encoding, disparity, step)
+        at, packed = self._place(cell, encoding, masks, memory, None if last is None else last.packed)
+        gate = memory.gate if isinstance(memory.gate, Tensor) else 0.0
+        memory.operator = Choice(at, None if masks is None else masks[0], disparity, gate, packed, waits)
+        return at
+
+    def forward(
+        self, cell: Cell, hidden: tuple[Tensor, ...], context: Any, cost: Any, disparity: Tensor, at: Any
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        if isinstance(at, Masked):
+            return naive.step(cell, hidden, context, cost, disparity, at)
+        return at.packed.step(cell, hidden, context, cost, disparity)
+
+    def _masks(self, encoding: Encoding, disparity: Tensor, step: Step) -> list[Tensor] | None:
+        """Per level, finest first; None where everything is refined."""
+        o, states = self.options, encoding.hidden
+        densities = o.densities(len(states))
+        if densities is not None and len(densities) != len(states):
+            raise PolzooError(f"density has {len(densities)} numbers for {len(states)} levels; give one, or one each")
+        if min(disparity.shape[-2:]) < 3:
+            raise PolzooError(f"a feature grid of {tuple(disparity.shape[-2:])} is below one 3×3 neighbourhood")
+        if densities is not None and min(densities) == 1 and o.threshold is None:
+            return None
+        importance = self.importance(encoding, disparity, step)
+        if importance.shape != disparity.shape:
+            wanted = tuple(disparity.shape)
+            raise PolzooError(f"the importance {o.importance!r} is {tuple(importance.shape)}, it must be {wanted}")
+        masks = []
+        for level, state in enumerate(states):
+            h, w = state.shape[-2:]
+            seen = F.adaptive_max_pool2d(importance, (h, w)) if level else importance
+            masks.append(choose(seen, self._budget(level, h * w), o.threshold))
+        return masks
+
+    def _budget(self, level: int, pixels: int) -> int:
+        """Pixels of a level that are refined per sample, at most."""
+        densities = self.options.densities(level + 1)
+        if densities is None:
+            assert self.options.top_k is not None
+            return min(pixels, -(-self.options.top_k // 4**level))
+        return budget(densities[level], pixels)
+
+    def _place(
+        self, cell: Cell, encoding: Encoding, masks: Sequence[Tensor] | None, memory: Memory, last: Packed | None
+    ) -> tuple[Any, Packed | None]:
+        """The sites of these masks under the backend that runs them."""
+        exact = self.options.neighbours == "exact"
+        if not exact and not supports(cell):
+            raise PolzooError("neighbours='active' needs a cell made of known parts (polzoo.updates.cells.RowCell)")
+        kernels = self._kernels(cell, encoding.hidden[0])
+        if masks is None and (kernels is None or self.options.backend == "auto"):
+            return Masked(None), last
+        if masks is None:
+            masks = [torch.ones_like(x[:, :1], dtype=torch.bool) for x in encoding.hidden]
+        if kernels is None:
+            return Masked(masks, exact), last
+        books = []
+        for level, mask in enumerate(masks):
+            most = self._budget(level, mask.shape[-2] * mask.shape[-1]) if _recording() else None
+            books.append(Rulebook(mask, 2 if level else cell.lookup_reach + 3, most))
+        if self.options.backend == "auto" and not _recording() and arithmetic(books[0]) > BREAK_EVEN:
+            return Masked(masks, exact), last
+        reuse = not memory.traced and not torch.is_grad_enabled()
+        packed = Packed(books, kernels, exact, reuse) if last is None else last.move(books)
+        return At(packed), packed
+
+    def _kernels(self, cell: Cell, like: Tensor) -> ModuleType | None:
+        """The functions that a step is made of; None for a dense computation."""
+        asked = self.options.backend
+        if asked == "naive" or not supports(cell):
+            return None
+        if torch.compiler.is_compiling() and asked != "triton":
+            return None  # a graph for any size has no sets of the size they are, so rows would save nothing in it
+        if asked == "sparse" or (asked == "auto" and like.device.type != "cuda"):
+            return sparse
+        from polzoo.updates.flashgru import triton
+
+        triton.check(like.device, like.dtype)
+        return triton
+
+    def execution(self, cell: Cell, device: torch.device | str) -> str:
+        """Which backend runs a cell on a device, and why, in words."""
+        kind = torch.device(device).type
+        if self.options.backend != "auto":
+            return f"{self.options.backend}, as asked for"
+        if not supports(cell):
+            return "naive: the cell is not made of parts that run at single pixels"
+        dense = f"dense where the mask costs more than {BREAK_EVEN:.0%} of the dense arithmetic, and in a traced graph"
+        return f"triton: on a GPU; {dense}" if kind == "cuda" else f"sparse: on a {kind.upper()}; {dense}"
+
+
+class Choice(NamedTuple):
+    """What a step worked on, for the steps after it; ``mask`` is None for everything, ``gate`` what was known before."""
+
+    at: Any
+    mask: Tensor | None
+    disparity: Tensor
+    gate: Tensor | float
+    packed: Packed | None
+    provisional: bool
+
+
+class At(Pixels):
+    """The active pixels of a step, with what runs it."""
+
+    packed: Packed
+
+    def __new__(cls, packed: Packed) -> At:
+        self = super().__new__(cls, packed.books[0], 0)
+        self.packed = packed
+        return self
+
+
+def shares(at: At, cell: Cell, reach: int | None = 0) -> dict[str, float]:
+    """Share of the feature grid that each stage of a step works on; ``reach`` is the fusion's. Waits for the device."""
+    stages = {"mask": 0, "motion features": cell.motion_reach, "lookups": cell.lookup_reach}
+    found = {stage: at.book.share(radius) for stage, radius in stages.items()}
+    return {**found, "polarization lookups": 1.0 if reach is None else at.book.share(cell.lookup_reach + reach)}
+
+
+def arithmetic(book: Rulebook) -> float:
+    """Arithmetic of a step's gates over that of the dense ones: r also where q reads it, z and q at active pixels."""
+    return (2 * book.size(0) + book.size(1)) / (3 * book.pixels)
+
+
+def _recording() -> bool:
+    """Whether a graph is being recorded, so that nothing may be read from the device."""
+    return torch.compiler.is_compiling() or (torch.cuda.is_available() and torch.cuda.is_current_stream_capturing())
+
+
+def _remember(memory: Memory, last: Choice, disparity: Tensor) -> None:
+    """Note what the last step did: the update of the pixels that got one, the gate where there is one."""
+    moved = (disparity - last.disparity).abs()
+    if last.mask is not None:
+        old = torch.zeros_like(moved) if memory.update is None else memory.update
+        moved = torch.where(last.mask, moved, old)
+    memory.update = moved
+    if memory.gate is not None and not isinstance(memory.gate, Tensor):
+        memory.gate = memory.gate.map(last.gate)

@@ -1,0 +1,138 @@
+"""A step of a cell on packed rows: states dense-addressed, everything else only where it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from types import ModuleType
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from polzoo.updates.cells import ConvGRU, RowCell, SelectiveGRU
+from polzoo.updates.flashgru.rows import Grid, Pixels, Rows
+from polzoo.updates.flashgru.rulebook import Rulebook
+from polzoo.updates.flashgru.sparse import with_zero
+
+Made = TypeVar("Made")
+
+
+def supports(cell: nn.Module) -> bool:
+    """Whether the cell is made of parts that run row by row, and runs no others."""
+    if not isinstance(cell, RowCell) or type(cell).update is not RowCell.update or type(cell).head is not RowCell.head:
+        return False
+    units = [cell.unit(level) for level in {level for entry in cell.schedule for level in entry}]
+    return all(type(unit) in (ConvGRU, SelectiveGRU) for unit in units)
+
+
+class Packed:
+    """One rulebook per level, and what is computed once for them.
+
+    Args:
+        exact: evaluate the reset gate around the active pixels too; it is 1 there otherwise.
+        reuse: overwrite the states of the step before instead of making new ones.
+    """
+
+    def __init__(self, books: Sequence[Rulebook], kernels: ModuleType, exact: bool, reuse: bool) -> None:
+        self.books, self.kernels, self.exact, self.reuse = tuple(books), kernels, exact, reuse
+        self.maps: tuple[Tensor, ...] = ()
+        self.grids: tuple[Grid, ...] = ()
+        self.context: Any = None
+        self._kept: dict[Hashable, Any] = {}
+
+    def move(self, books: Sequence[Rulebook]) -> Packed:
+        """The same states on other pixels."""
+        other = Packed(books, self.kernels, self.exact, self.reuse)
+        other.maps, other.grids = self.maps, self.grids
+        return other
+
+    def step(
+        self, cell: RowCell, hidden: Sequence[Tensor], context: Any, cost: Rows | Tensor, disparity: Tensor
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        """The new states as maps, and the increment (B, 1, h, w)."""
+        if context is not self.context:
+            self.context, self._kept = context, {}
+        grids = [self._grid(level, x) for level, x in enumerate(hidden)]
+        at = Pixels(self.books[0])
+        ring = cell.motion_reach if self.exact else cell.motion_reach - 1
+        if isinstance(cost, Tensor):
+            cost = at.grow(cell.lookup_reach).take(cost)
+        motion = cell.motion(cost, disparity, at.grow(ring))
+        for levels in cell.schedule:
+            for level in levels:
+                here = Pixels(self.books[level])
+                read = with_zero(cell.reads(level, grids, motion, here.grow(ring)).values)
+                new = self._unit(cell.unit(level), level, grids[level], context[level], read, here.grow(ring))
+                grids[level] = self._write(grids[level], here, new)
+        self.grids, self.maps = tuple(grids), tuple(grid.map for grid in grids)
+        return self.maps, cell.increment(grids[0], at).map()
+
+    def _grid(self, level: int, x: Tensor) -> Grid:
+        """The rows of a state; they are there already if it is what the last step returned."""
+        return self.grids[level] if self.maps and x is self.maps[level] else Grid.of(x)
+
+    def _write(self, grid: Grid, at: Pixels, values: Tensor) -> Grid:
+        values = values.to(grid.rows.dtype)
+        if at.book.budget is not None:  # rows that stand for no pixel are written to the row of zeros
+            values = torch.where((at.ids < at.book.pixels).unsqueeze(1), values, 0.0)
+        if self.reuse:
+            grid.rows.index_copy_(0, at.ids, values)
+            return grid
+        return grid._replace(rows=grid.rows.index_copy(0, at.ids, values))
+
+    def _unit(self, unit: nn.Module, level: int, h: Grid, context: Any, x: Tensor, wide: Pixels) -> Tensor:
+        """The new state of a level's active pixels; the inputs ``x`` stand on ``wide``."""
+        if isinstance(unit, SelectiveGRU):
+            small, large, blend = context
+            share = self._once((level, "blend"), lambda: Pixels(wide.book).take(blend).values)
+            fine = self._gru(unit.small, (level, "small"), h, small, x, wide)
+            return torch.lerp(self._gru(unit.large, (level, "large"), h, large, x, wide), fine, share.to(fine.dtype))
+        assert isinstance(unit, ConvGRU)
+        return self._gru(unit, (level, "large"), h, context, x, wide)
+
+    def _gru(self, unit: ConvGRU, key: tuple[int, str], h: Grid, context: Any, x: Tensor, wide: Pixels) -> Tensor:
+        book, kernel = wide.book, unit.convz.kernel_size[0]
+        here, near = Pixels(book), Pixels(book, kernel // 2)
+        work, active = near if self.exact else here, book.size(0)
+        weight_zr, weight_q, context_zr, context_q = self._once(key, lambda: _gates(unit, context, work, here))
+        z, rh = self.kernels.gates(
+            h.rows,
+            x,
+            book.dense_taps(work.radius, kernel),
+            book.taps(work.radius, wide.radius, kernel),
+            weight_zr,
+            context_zr,
+            work.ids,
+            active=active,
+        )
+        if work != near:
+            rh = torch.cat([rh[:-1], h.rows.index_select(0, near.ids[active:]).to(rh.dtype), rh[-1:]])
+        return self.kernels.blend(
+            rh,
+            x,
+            h.rows,
+            book.taps(0, near.radius, kernel),
+            book.taps(0, wide.radius, kernel),
+            weight_q,
+            context_q,
+            z[:active],
+            here.ids,
+        )
+
+    def _once(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """What ``make()`` gave when it was first asked for, for this context."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
+
+
+def _gates(unit: ConvGRU, context: tuple[Tensor, ...], near: Pixels, here: Pixels) -> tuple[Tensor, ...]:
+    """Weights and starting values: (2C, C + Cx, k, k) and (C, …) of z with r and of q, (P1, 2C) and (P, C)."""
+    convs = unit.convz, unit.convr, unit.convq
+    z, r, q = (conv.weight[:, : unit.read] for conv in convs)
+    from_z, from_r, from_q = context
+    start_zr, start_q = torch.cat([near.take(from_z).values, near.take(from_r).values], 1), here.take(from_q).values
+    if unit.read == unit.convz.in_channels:  # else the context's part has them
+        bias_z, bias_r, bias_q = (conv.bias for conv in convs)
+        start_zr, start_q = start_zr + torch.cat([bias_z, bias_r]), start_q + bias_q  # pyright: ignore
+    return torch.cat([z, r]), q, start_zr, start_q
