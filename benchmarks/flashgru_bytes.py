@@ -69,6 +69,10 @@ def requested(gru: Gru, rows: int, outputs: int, tile: Tile, active: int | None 
         for left in range(0, outputs, tile.outputs):
             if phase1 and top >= active and left + tile.outputs <= gru.hidden:
                 continue
+            total += CENTRE * (top < rows)
+            if top >= rows:  # the row of zeros alone
+                total += gru.size * (min(tile.outputs, outputs - left) - max(0, gru.hidden - left))
+                continue
             columns = min(tile.outputs, outputs - left)
             first = max(0, min(columns, gru.hidden - left))  # columns of z, or all of phase 2's
             live = max(0, min(tile.rows, rows - top))

@@ -26,6 +26,7 @@ import triton
 from flashgru_bytes import Gru, counted, moved, requested
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
+from triton.runtime.errors import PTXASError
 
 from polzoo.updates.flashgru import kernels
 from polzoo.updates.flashgru.kernels import TILES, Tile
@@ -59,7 +60,7 @@ def compiled(phase: str, tile: Tile, capability: int, dtype: str) -> dict[str, A
             target=GPUTarget("cuda", capability, 32),
             options={"num_warps": tile.warps, "num_stages": tile.stages, "enable_fp_fusion": True},
         )
-    except Exception as error:  # a target that this Triton or its assembler does not know
+    except (PTXASError, RuntimeError, ValueError) as error:  # a target that this Triton or its assembler does not know
         return row | {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
     with tempfile.NamedTemporaryFile(suffix=".cubin") as binary:
         binary.write(kernel.asm["cubin"])
@@ -83,7 +84,9 @@ def _source(phase: str, tile: Tile, dtype: str) -> ASTSource:
     channels = {"INPUTS": 128, "OUTPUTS": 256} if phase == "convolve" else {"HIDDEN": GRU.hidden, "INPUTS": GRU.inputs}
     constants = {**channels, "TAPS": GRU.taps, "PRECISION": "ieee", "WIDEN": False, **tile.blocks}
     kinds = {"index": "*i32", "index_h": "*i32", "index_x": "*i32", "index_rh": "*i32", "centre": "*i64"}
-    kinds |= dict.fromkeys(("rows", "active", "pitch", "size_class"), "i32") | dict.fromkeys(constants, "constexpr")
+    kinds |= dict.fromkeys(("rows", "active", "pitch", "nowhere", "size_class"), "i32") | dict.fromkeys(
+        constants, "constexpr"
+    )
     signature = {name: kinds.get(name, f"*{dtype}") for name in kernel.arg_names}
     pointers = [place for place, kind in enumerate(signature.values()) if kind.startswith("*")]
     aligned = {(place,): [["tt.divisibility", 16]] for place in pointers}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from polzoo.errors import PolzooError
+from polzoo.errors import PolzooError, unknown
 from polzoo.fuse import fused
 from polzoo.interfaces import (
     Backbone,
@@ -224,6 +224,8 @@ class StereoModel(nn.Module):
             reads = f"the fusion {self.spec.fusion.name!r} reads {', '.join(missing)}, which the call does not give"
             raise PolzooError(f"{reads}: pass polarization={{name: map}} (see polzoo.data.polarization) or --mosaic")
         for name, values in given.items():
+            if name not in maps_of(self.fusion.needs):
+                raise unknown(f"map for the fusion {self.spec.fusion.name!r}", name, maps_of(self.fusion.needs))
             shape = (len(like), values.shape[1] if values.ndim == 4 else "C", *like.shape[-2:])
             if tuple(values.shape) != shape or not values.is_floating_point():
                 found = f"{values.dtype} {tuple(values.shape)}"

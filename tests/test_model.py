@@ -128,13 +128,11 @@ def test_schedule_steps_are_those_trained_with(zoo):
 
 
 def test_polarization_maps_are_padded_like_the_images(zoo):
-    maps = {"stokes_left": torch.rand(1, 4, 50, 70)}
-    assert zoo("toy").prepare(*views(1, 50, 70), polarization=maps).call.pair.polarization["stokes_left"].shape == (
-        1,
-        4,
-        64,
-        96,
-    )
+    maps = {f"stokes_{side}": torch.rand(1, 3, 50, 70) for side in ("left", "right")}
+    model = zoo("toy")
+    model.fusion.needs = "stokes"
+    padded = model.prepare(*views(1, 50, 70), polarization=maps).call.pair.polarization
+    assert {name: tuple(x.shape) for name, x in padded.items()} == dict.fromkeys(maps, (1, 3, 64, 96))
 
 
 def test_a_warm_start_replaces_the_first_disparity(zoo):
@@ -189,3 +187,10 @@ def test_options_reach_the_component(zoo):
 
     with registry().temporary("fusion", "wide", Wide, Sized):
         assert polzoo.build("toy+wide(width=7)").fusion.state_dict()["layer.weight"].shape == (7, 1, 1, 1)
+
+
+def test_a_map_that_the_fusion_does_not_read_is_refused():
+    model = polzoo.build("raft-lite(hidden_dim=8,context_dim=8,feature_dim=8,width=4)+v2c(hidden=8,gate_hidden=4)")
+    views = torch.rand(2, 1, 3, 32, 32)
+    with pytest.raises(PolzooError, match="unknown map for the fusion 'v2c' 'stokes_left'"):
+        model(*views, polarization={"stokes_left": torch.rand(1, 3, 32, 32)})

@@ -12,13 +12,13 @@ both views, and what scales them takes both: a scale for each would erase I∥/I
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from polzoo.data.files import PathLike
 from polzoo.data.formats import read_mosaic
-from polzoo.data.mosaic import Floats
+from polzoo.data.mosaic import SONY, Floats, Layout
 from polzoo.data.stokes import Stokes, check_alike, from_angles, from_dolp, from_mosaic, from_stokes
 from polzoo.errors import PolzooError, unknown
 from polzoo.settings import POLARITY, maps_of
@@ -35,8 +35,16 @@ __all__ = [
 ]
 
 
-def read_mosaics(left: PathLike, right: PathLike, **options: Any) -> tuple[Stokes, Stokes]:
-    """Raw frames of two polarization cameras, from files; ``options`` as in :func:`from_mosaic`.
+def read_mosaics(
+    left: PathLike,
+    right: PathLike,
+    *,
+    layout: Layout = SONY,
+    bayer: str | None = None,
+    bits: int | None = None,
+    extinction: float = math.inf,
+) -> tuple[Stokes, Stokes]:
+    """Raw frames of two polarization cameras, from files; everything else as in :func:`from_mosaic`.
 
     Raises:
         PolzooError: as :func:`from_mosaic`; unreadable files, frames of two sizes, or 8 and 16 bit, which share no
@@ -44,7 +52,10 @@ def read_mosaics(left: PathLike, right: PathLike, **options: Any) -> tuple[Stoke
     """
     frames = {str(path): read_mosaic(path) for path in (left, right)}
     check_alike(frames)
-    first, second = (from_mosaic(frames[str(path)], **options) for path in (left, right))
+    first, second = (
+        from_mosaic(frames[str(path)], layout=layout, bayer=bayer, bits=bits, extinction=extinction)
+        for path in (left, right)
+    )
     return first, second
 
 

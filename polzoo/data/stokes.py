@@ -90,6 +90,9 @@ def from_angles(pictures: Mapping[float, NDArray], *, bits: int | None = None, e
     Raises:
         PolzooError: angles missing, repeated or too close; pictures of several or other shapes, types or ranges.
     """
+    wrong = [angle for angle in pictures if not isinstance(angle, (int, float))]
+    if wrong:
+        raise PolzooError(f"an angle is a number of degrees, such as 45, not {wrong[0]!r}")
     named = {f"the picture at {angle:g}°": np.asarray(picture) for angle, picture in pictures.items()}
     _check_angles(list(pictures))
     check_alike(named)

@@ -486,3 +486,9 @@ def test_views_that_cannot_be_made(options, words) -> None:
 def test_views_of_two_sizes() -> None:
     refused(("(1, 4, 6)", "(1, 4, 8)"), as_views, stokes(1, 0, 0), stokes(1, 0, 0, size=(4, 8)))
     refused(("(1, 4, 6)", "(3, 4, 6)"), as_views, stokes(1, 0, 0), stokes(1, 0, 0, colours=3))
+
+
+def test_an_angle_is_a_number():
+    pictures = {angle: np.zeros((4, 4), np.float32) for angle in ("0", 45, 90)}
+    with pytest.raises(PolzooError, match="an angle is a number of degrees, such as 45, not '0'"):
+        from_angles(pictures)  # pyright: ignore[reportArgumentType]

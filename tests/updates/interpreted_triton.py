@@ -54,7 +54,10 @@ def rows(count: int, channels: int, dtype: torch.dtype) -> Tensor:
 
 
 def index(count: int, into: Tensor, taps: int) -> Tensor:
-    return between_nans(torch.randint(0, len(into), (count, taps), dtype=torch.int32))
+    """Random rows for each tap, the row of zeros among them, but not as a pixel's own."""
+    found = torch.randint(0, len(into), (count, taps), dtype=torch.int32)
+    found[:, taps // 2] %= len(into) - 1
+    return between_nans(found)
 
 
 def gates_case(count: int, hidden: int = 10, inputs: int = 19, dtype=torch.float32, kernel: int = 3) -> Gates:
@@ -173,6 +176,26 @@ def test_two_phases_are_a_dense_step_at_the_active_pixels(share):
         dense = gru(state, context.chunk(3, 1), x)
     assert len(own) == (book.mask.sum() if share else 0)
     torch.testing.assert_close(new, pixels(dense)[own], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("real", [0, 5, 16, 20])
+def test_rows_that_stand_for_no_pixel(real):
+    """As a budget fixed ahead leaves them, last: they disturb nothing, and whole tiles of them are zero."""
+    g, b, c = gates_case(37), blend_case(37), convolution(37, 16, 10, 9)
+    for case, nowhere in ((g, len(g.h) - 1), (b, len(b.h) - 1)):
+        case.centre[real:] = nowhere
+    for where, values in ((g.index_h, g.h), (g.index_x, g.x), (b.index_rh, b.rh), (b.index_x, b.x), (c.index, c.rows)):
+        where[real:] = len(values) - 1
+    (z, rh), new, out = triton.gates(*g), triton.blend(*b), triton.convolve([c], torch.ones(10))
+    tile = -(-real // 16) * 16
+    for found, expected in (
+        (z, exact(sparse.gates, g)[0]),
+        (rh, exact(sparse.gates, g)[1]),
+        (new, exact(sparse.blend, b)),
+        (out, sparse.convolve([c], torch.ones(10)).double()),
+    ):
+        assert_rounded(found[:real], expected[:real], torch.float32)
+        assert not found[tile:].any()
 
 
 def test_the_same_twice():

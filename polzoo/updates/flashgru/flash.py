@@ -141,10 +141,10 @@ class FlashGRU(UpdateOperator):
     def execution(self, cell: Cell, device: torch.device | str) -> str:
         """Which backend runs a cell on a device, and why, in words."""
         kind = torch.device(device).type
-        if self.options.backend != "auto":
-            return f"{self.options.backend}, as asked for"
         if not supports(cell):
             return "naive: the cell is not made of parts that run at single pixels"
+        if self.options.backend != "auto":
+            return f"{self.options.backend}, as asked for"
         dense = f"dense where the mask costs more than {BREAK_EVEN:.0%} of the dense arithmetic, and in a traced graph"
         return f"triton: on a GPU; {dense}" if kind == "cuda" else f"sparse: on a {kind.upper()}; {dense}"
 

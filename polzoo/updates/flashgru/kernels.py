@@ -5,6 +5,9 @@ A k×k convolution at some pixels is a product of gathered rows with a matrix (a
 float32. The index of a tap says which row to read; the row of zeros stands for what lies outside, so no tap needs a
 mask. Two phases, because q convolves its neighbours' r⊙h, which the first one has to write everywhere before.
 
+Where the number of rows is a budget fixed ahead, the last rows stand for no pixel: what they are at is the row of
+zeros, ``nowhere``. A program that starts with such a row writes zeros and nothing else, so a large budget costs little.
+
 Importing this module needs Triton; :mod:`polzoo.updates.flashgru.triton` launches the kernels.
 """
 
@@ -15,9 +18,9 @@ import triton.language as tl
 from triton.runtime.jit import JITFunction
 
 
-@triton.jit(do_not_specialize=["rows", "active", "size_class"])
+@triton.jit(do_not_specialize=["rows", "active", "nowhere", "size_class"])
 def gates_kernel(
-    h, x, state, index_h, index_x, weight_h, weight_x, context, centre, z, rh, rows, active, size_class,
+    h, x, state, index_h, index_x, weight_h, weight_x, context, centre, z, rh, rows, active, nowhere, size_class,
     HIDDEN: tl.constexpr, INPUTS: tl.constexpr, TAPS: tl.constexpr, PRECISION: tl.constexpr, WIDEN: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
@@ -31,6 +34,15 @@ def gates_kernel(
         return  # nobody asks for z around the active rows
     row, column = top + tl.arange(0, BLOCK_M), left + tl.arange(0, BLOCK_N)
     live, inside = row < rows, column < 2 * HIDDEN
+    far = row.to(tl.int64)[:, None]
+    spot = far * HIDDEN + column[None, :]
+    first, second = (column < HIDDEN)[None, :], ((column >= HIDDEN) & inside)[None, :]
+    to_z, to_rh = (row < active)[:, None] & first, (row <= rows)[:, None] & second
+    if tl.load(centre + top, top < rows, other=nowhere) >= nowhere:
+        nothing = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
+        tl.store(z + spot, nothing.to(z.dtype.element_ty), to_z)
+        tl.store(rh + spot - HIDDEN, nothing.to(rh.dtype.element_ty), to_rh)
+        return
     sums = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
     sums = _convolve(
         sums, h, index_h, weight_h, row, live, column, inside,
@@ -40,30 +52,31 @@ def gates_kernel(
         sums, x, index_x, weight_x, row, live, column, inside,
         INPUTS, 2 * HIDDEN, TAPS, PRECISION, WIDEN, BLOCK_K,
     )  # fmt: skip
-    far = row.to(tl.int64)[:, None]
     known = context + far * (2 * HIDDEN) + column[None, :]
     gate = tl.sigmoid(sums + tl.load(known, live[:, None] & inside[None, :], other=0.0).to(tl.float32))
-    first = (column < HIDDEN)[None, :]
-    tl.store(z + far * HIDDEN + column[None, :], gate.to(z.dtype.element_ty), (row < active)[:, None] & first)
-    second = ((column >= HIDDEN) & inside)[None, :]
+    tl.store(z + spot, gate.to(z.dtype.element_ty), to_z)
     pixel = tl.load(centre + row, live, other=0).to(tl.int64)
     here = tl.load(state + pixel[:, None] * HIDDEN + (column - HIDDEN)[None, :], live[:, None] & second, other=0.0)
     gated = tl.where(live[:, None], gate * here.to(tl.float32), 0.0)
-    ends = (row <= rows)[:, None] & second
-    tl.store(rh + far * HIDDEN + (column - HIDDEN)[None, :], gated.to(rh.dtype.element_ty), ends)
+    tl.store(rh + spot - HIDDEN, gated.to(rh.dtype.element_ty), to_rh)
 
 
-@triton.jit(do_not_specialize=["rows", "size_class"])
+@triton.jit(do_not_specialize=["rows", "nowhere", "size_class"])
 def blend_kernel(
-    rh, x, state, index_rh, index_x, weight_rh, weight_x, context, z, centre, out, rows, size_class,
+    rh, x, state, index_rh, index_x, weight_rh, weight_x, context, z, centre, out, rows, nowhere, size_class,
     HIDDEN: tl.constexpr, INPUTS: tl.constexpr, TAPS: tl.constexpr, PRECISION: tl.constexpr, WIDEN: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     """Phase 2: ``h + z·(tanh(…) − h)`` of every row, written once."""
     tiles: tl.constexpr = (HIDDEN + BLOCK_N - 1) // BLOCK_N
-    row = tl.program_id(0) // tiles * BLOCK_M + tl.arange(0, BLOCK_M)
-    column = tl.program_id(0) % tiles * BLOCK_N + tl.arange(0, BLOCK_N)
+    top, left = tl.program_id(0) // tiles * BLOCK_M, tl.program_id(0) % tiles * BLOCK_N
+    row, column = top + tl.arange(0, BLOCK_M), left + tl.arange(0, BLOCK_N)
     live, inside = row < rows, column < HIDDEN
+    keep = live[:, None] & inside[None, :]
+    spot = row.to(tl.int64)[:, None] * HIDDEN + column[None, :]
+    if tl.load(centre + top) >= nowhere:
+        tl.store(out + spot, tl.zeros((BLOCK_M, BLOCK_N), tl.float32).to(out.dtype.element_ty), keep)
+        return
     sums = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
     sums = _convolve(
         sums, rh, index_rh, weight_rh, row, live, column, inside,
@@ -73,8 +86,6 @@ def blend_kernel(
         sums, x, index_x, weight_x, row, live, column, inside,
         INPUTS, HIDDEN, TAPS, PRECISION, WIDEN, BLOCK_K,
     )  # fmt: skip
-    keep = live[:, None] & inside[None, :]
-    spot = row.to(tl.int64)[:, None] * HIDDEN + column[None, :]
     sums += tl.load(context + spot, keep, other=0.0).to(tl.float32)
     new = 2 * tl.sigmoid(2 * sums) - 1  # tanh
     pixel = tl.load(centre + row, live, other=0).to(tl.int64)
@@ -83,23 +94,27 @@ def blend_kernel(
     tl.store(out + spot, (old + share * (new - old)).to(out.dtype.element_ty), keep)
 
 
-@triton.jit(do_not_specialize=["rows", "pitch", "size_class"])
+@triton.jit(do_not_specialize=["rows", "pitch", "nowhere", "size_class"])
 def convolve_kernel(
-    values, index, weight, start, out, rows, pitch, size_class,
+    values, index, weight, start, out, rows, pitch, nowhere, size_class,
     INPUTS: tl.constexpr, OUTPUTS: tl.constexpr, TAPS: tl.constexpr, PRECISION: tl.constexpr, WIDEN: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
     """``start``, whose rows are ``pitch`` elements apart, plus a convolution of INPUTS channels."""
     tiles: tl.constexpr = (OUTPUTS + BLOCK_N - 1) // BLOCK_N
-    row = tl.program_id(0) // tiles * BLOCK_M + tl.arange(0, BLOCK_M)
-    column = tl.program_id(0) % tiles * BLOCK_N + tl.arange(0, BLOCK_N)
+    top, left = tl.program_id(0) // tiles * BLOCK_M, tl.program_id(0) % tiles * BLOCK_N
+    row, column = top + tl.arange(0, BLOCK_M), left + tl.arange(0, BLOCK_N)
     live, inside = row < rows, column < OUTPUTS
+    keep, far = live[:, None] & inside[None, :], row.to(tl.int64)[:, None]
+    if tl.load(index + top.to(tl.int64) * TAPS + TAPS // 2) >= nowhere:
+        nothing = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
+        tl.store(out + far * OUTPUTS + column[None, :], nothing.to(out.dtype.element_ty), keep)
+        return
     sums = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
     sums = _convolve(
         sums, values, index, weight, row, live, column, inside,
         INPUTS, OUTPUTS, TAPS, PRECISION, WIDEN, BLOCK_K,
     )  # fmt: skip
-    keep, far = live[:, None] & inside[None, :], row.to(tl.int64)[:, None]
     sums += tl.load(start + far * pitch + column[None, :], keep, other=0.0).to(tl.float32)
     tl.store(out + far * OUTPUTS + column[None, :], sums.to(out.dtype.element_ty), keep)
 

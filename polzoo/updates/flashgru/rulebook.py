@@ -19,8 +19,8 @@ NOWHERE = torch.iinfo(torch.int32).max
 
 def budget(density: float, pixels: int) -> int:
     """How many of ``pixels`` a density pays for, rounded up; one at least."""
-    share = Fraction(density).limit_denominator(10**6)
-    return -(-pixels * share.numerator // share.denominator)
+    share = Fraction(density).limit_denominator(10**9)
+    return max(1, -(-pixels * share.numerator // share.denominator))
 
 
 def choose(importance: Tensor, budget: int, threshold: float | None = None) -> Tensor:

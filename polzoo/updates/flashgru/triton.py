@@ -4,6 +4,8 @@ Each phase is one launch: gather, product, activation and blend in one go, no ga
 float32, float16 or bfloat16, sums are float32 (TF32 products only where PyTorch may use them for its own). The gradient
 is that of the plain functions, which the backward pass runs again. Nothing waits for the device but the first call of
 a new size, which tries a handful of tiles; make one before capturing a CUDA graph.
+
+Rows that stand for no pixel have to come last; what they get is zeros or the plain functions' values, nothing to read.
 """
 
 from __future__ import annotations
@@ -123,7 +125,7 @@ def _gates(
     z, rh = h.new_empty(active, hidden, dtype=dtype), h.new_empty(rows + 1, hidden)
     tensors = h.to(dtype), x.to(dtype), h, index_h, index_x, *packed, context, centre, z, rh
     constants = {"HIDDEN": hidden, "INPUTS": x.shape[1], "TAPS": len(packed.h)}
-    _launch("gates", rows + 1, 2 * hidden, constants, *tensors, rows, active)
+    _launch("gates", rows + 1, 2 * hidden, constants, *tensors, rows, active, len(h) - 1)
     return z, rh
 
 
@@ -145,7 +147,7 @@ def _blend(
     out = h.new_empty(rows, hidden)
     tensors = rh.to(dtype), x.to(dtype), h, index_rh, index_x, *packed, context, z, centre, out
     constants = {"HIDDEN": hidden, "INPUTS": x.shape[1], "TAPS": len(packed.h)}
-    _launch("blend", rows, hidden, constants, *tensors, rows)
+    _launch("blend", rows, hidden, constants, *tensors, rows, len(h) - 1)
     return out
 
 
@@ -156,7 +158,8 @@ def _convolved(start: Tensor, values: Tensor, index: Tensor, matrix: Tensor) -> 
     out = values.new_empty(rows, outputs, dtype=dtype)
     constants = {"INPUTS": values.shape[1], "OUTPUTS": outputs, "TAPS": taps}
     pitch = outputs if start.ndim == 2 else 0
-    _launch("convolve", rows, outputs, constants, values.to(dtype), index, weight, start, out, rows, pitch)
+    tensors = values.to(dtype), index, weight, start, out
+    _launch("convolve", rows, outputs, constants, *tensors, rows, pitch, len(values) - 1)
     return out
 
 

@@ -1,0 +1,82 @@
+"""Where refinement pays: values, signs and what happens when a source is missing."""
+
+import pytest
+import torch
+
+import polzoo
+from polzoo.interfaces import Encoding, Memory, Pair, Step
+from polzoo.options import Options
+from polzoo.updates import importance
+
+
+def step(index: int = 0, **memory) -> Step:
+    left = torch.zeros(1, 3, 16, 24)
+    left[..., 12:] = 1
+    pair = Pair(left, left, torch.ones(1), left, left)
+    return Step(0, index, 4, 1.0, None, Memory(pair, **memory))
+
+
+DISPARITY = torch.zeros(1, 1, 4, 6)
+
+
+def encoding(attention=None) -> Encoding:
+    return Encoding((DISPARITY, DISPARITY), (DISPARITY,), (DISPARITY,), attention)
+
+
+def test_attention_and_its_inverse():
+    attention = torch.rand(1, 1, 4, 6)
+    for name, sign in (("Attention", 1), ("InverseAttention", -1)):
+        found = getattr(importance, name)(Options())(encoding(attention), DISPARITY, step())
+        assert torch.equal(found, sign * attention)
+
+
+def test_gradient_is_high_at_the_edge_alone():
+    found = importance.Gradient(Options())(encoding(), DISPARITY, step())
+    assert (found[..., 2:4] > 0).all() and not found[..., :2].any() and not found[..., 4:].any()
+
+
+def test_auto_takes_attention_where_there_is_one():
+    auto, attention = importance.Auto(Options()), torch.rand(1, 1, 4, 6)
+    assert torch.equal(auto(encoding(attention), DISPARITY, step()), attention)
+    assert torch.equal(
+        auto(encoding(), DISPARITY, step()), importance.Gradient(Options())(encoding(), DISPARITY, step())
+    )
+
+
+@pytest.mark.parametrize("source", ["motion", "gate"])
+def test_a_source_that_needs_a_step_makes_the_first_one_dense(source):
+    torch.manual_seed(0)
+    model = polzoo.build(f'raft-lite+v2c+flashgru(density=0.1,importance="{source}")').eval()
+    left, right = torch.rand(2, 1, 3, 64, 96).unbind()
+    with torch.inference_mode():
+        out = model(left, right, iterations=3, trace=True)
+    shares = [(one.delta != 0).float().mean().item() for one in out.trace]
+    assert shares == pytest.approx([1, 0.1, 0.1], abs=0.01)
+
+
+def test_motion_chooses_what_moved_most():
+    torch.manual_seed(0)
+    model = polzoo.build('raft-lite+flashgru(density=0.1,importance="motion")').eval()
+    left, right = torch.rand(2, 1, 3, 64, 96).unbind()
+    with torch.inference_mode():
+        out = model(left, right, iterations=2, trace=True)
+    first, chosen = out.trace[0].delta.abs(), out.trace[1].delta != 0
+    assert first[chosen].min() >= first[~chosen].max()
+
+
+@pytest.mark.parametrize("refresh", ["fixed", "each-step"])
+def test_gates_and_updates_of_pixels_left_out_are_kept(refresh):
+    """With each step's own mask, the update that counts is the last one that a pixel got, not the 0 it was given."""
+    torch.manual_seed(0)
+    for source in ("motion", "gate"):
+        spec = f'raft-lite+v2c+flashgru(density=0.2,importance="{source}",refresh="{refresh}")'
+        model = polzoo.build(spec).eval()
+        for parameter in model.fusion.parameters():
+            parameter.data += 0.3 * torch.randn_like(parameter)
+        left, right = torch.rand(2, 1, 3, 64, 96).unbind()
+        with torch.inference_mode():
+            out = model(left, right, iterations=4, trace=True)
+        chosen = [one.delta != 0 for one in out.trace[1:]]
+        assert all(mask.sum() > 0 for mask in chosen)
+        moved = any(not torch.equal(chosen[0], mask) for mask in chosen[1:])
+        assert moved <= (refresh == "each-step")
