@@ -1,12 +1,12 @@
-"""Selective-IGEV in plain eager torch, computing what the official code does in test mode: what ``igev`` is measured by.
+"""Selective-IGEV in plain eager torch, as the official code computes it in test mode: what ``igev`` is measured by.
 
     python benchmarks/plain_igev.py --check                      # is this the official cost? (1 thread, a few minutes)
     python benchmarks/plain_igev.py --iterations 1 12 32 --out benchmarks/results/plain_igev.json     # igev beside it
 
 Written from the paper and from what the official code does, in its default configuration. On purpose it does everything
 twice that the official code does: every gate convolves state and context as one in every iteration, lookups go by
-``grid_sample`` over two coordinates and assert that the second is one number, the mask head runs in every iteration, and
-what has been read stays there. ``spec/backbones.md`` §4 says what that costs; ``--check`` compares.
+``grid_sample`` over two coordinates and assert that the second is one number, the mask head runs in every iteration,
+and what has been read stays there. ``spec/backbones.md`` §4 says what that costs; ``--check`` compares.
 """
 
 from __future__ import annotations

@@ -58,7 +58,8 @@ def compare(load: Load, counts: Sequence[int], setting: Setting) -> list[dict[st
     torch.set_num_threads(setting.threads)
     forms, rows = load(setting), []
     runs = [lambda form=form, n=n: form(n) for n in counts for form in forms[:2]]
-    samples = take_turns(runs, setting.rounds, warmup=setting.warmup, device=setting.device)
+    take_turns([lambda form=form: form(1) for form in forms[:2]], 1)
+    samples = take_turns(runs, setting.rounds, warmup=0, device=setting.device)
     for place, n in enumerate(counts):
         ours, plain = samples[2 * place], samples[2 * place + 1]
         row: dict[str, Any] = {"iterations": n}
@@ -68,25 +69,23 @@ def compare(load: Load, counts: Sequence[int], setting: Setting) -> list[dict[st
             row[what] = Spread.ratio(one, other).model_dump()
         row["peak_bytes"], row["plain_peak_bytes"] = (fresh(peak_of, load, i, n, setting) for i in (0, 1))
         row["peak"] = row["peak_bytes"] / row["plain_peak_bytes"]
-        row["parts_cpu_ms"] = _parts(forms, n, setting.rounds)
+        row["parts_cpu_ms"] = _parts(forms, n)
         rows.append(row)
     return rows
 
 
-def _parts(forms: Forms, iterations: int, rounds: int) -> dict[str, list[float]]:
-    """CPU ms of every part in both forms, medians of several runs that take turns; ``rest`` is in none."""
-    found: dict[str, list[list[float]]] = {}
-    with torch.inference_mode():
-        for _ in range(rounds):
-            for which in (0, 1):
-                with _watched({name: both[which] for name, both in forms.parts.items()}) as spent:
-                    begin = time.process_time()
-                    forms[which](iterations)
-                    total = time.process_time() - begin
-                spent["rest"] = total - sum(spent.values())
-                for name in (*forms.parts, "rest"):
-                    found.setdefault(name, [[], []])[which].append(1000 * spent[name])
-    return {name: [median(times) for times in both] for name, both in found.items()}
+def _parts(forms: Forms, iterations: int) -> dict[str, tuple[float, float]]:
+    """CPU ms of every part in both forms, once; ``rest`` is in none."""
+    found = []
+    for which, run in enumerate(forms[:2]):
+        parts = {name: both[which] for name, both in forms.parts.items()}
+        with torch.inference_mode(), _watched(parts) as spent:
+            begin = time.process_time()
+            run(iterations)
+            spent["rest"] = time.process_time() - begin - sum(spent.values())
+        found.append(spent)
+    ours, plain = found
+    return {name: (1000 * ours[name], 1000 * plain[name]) for name in (*forms.parts, "rest")}
 
 
 @contextmanager
@@ -130,7 +129,7 @@ def agrees(load: Load, official: Official, setting: Setting) -> bool:
     torch.set_num_threads(setting.threads)
     apart, run = difference(load), load(setting).plain
     print(f"largest difference to polzoo's inference copy: {apart:.1e} px (at most 1e-3)")
-    samples = take_turns([lambda n=n: run(n) for n in official.seconds], setting.rounds, warmup=1)
+    samples = take_turns([lambda n=n: run(n) for n in official.seconds], setting.rounds, warmup=0)
     taken = [median(sample.cpu / 1000 for sample in of_one) for of_one in samples]
     first, fine = next(iter(official.seconds.values())), apart <= 1e-3
     for (iterations, wanted), seconds in zip(official.seconds.items(), taken, strict=True):
@@ -161,7 +160,7 @@ def _arguments(text: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--iterations", type=int, nargs="+", default=[1, 12, 32], metavar="N")
     parser.add_argument("--size", type=int, nargs=2, default=(320, 736), metavar=("H", "W"))
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, help="JSON file to write")
     return parser
 

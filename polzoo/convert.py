@@ -39,7 +39,7 @@ class Conversion:
 
 
 def from_official(state_dict: State, family: str = "raft-stereo", args: Mapping[str, Any] | None = None) -> StereoModel:
-    """The polzoo model, in eval mode, of an official state dict; see :func:`convert`."""
+    """The polzoo model, in eval mode, of an official state dict; :func:`convert` also says what it had to assume."""
     return convert(state_dict, family, args).model
 
 
@@ -49,8 +49,8 @@ def convert(state_dict: State, family: str = "raft-stereo", args: Mapping[str, A
     Args:
         state_dict: official keys, with or without ``module.`` in front.
         family: a key of :data:`FAMILIES`.
-        args: the official arguments it was trained with (those left out have their official defaults). None: read from
-            keys and shapes; what does not show there (such as ``slow_fast_gru``) is assumed and said.
+        args: official arguments it was trained with. Those left out are read from keys and shapes; what does not show
+            there (such as ``slow_fast_gru``) is assumed and said.
 
     Raises:
         PolzooError: unknown family or argument; weights of another family; keys that are missing, unexpected or
@@ -63,7 +63,7 @@ def convert(state_dict: State, family: str = "raft-stereo", args: Mapping[str, A
     looks = [name for name, other in FAMILIES.items() if all(mark in state for mark in other.marks)]
     if looks and family not in looks:
         raise PolzooError(f"these weights are no {family}: they look like {looks[0]}; give family={looks[0]!r}")
-    given, assumed = _infer(rule, family, state) if args is None else (dict(args), [])
+    given, assumed = _infer(rule, family, state, dict(args or {}))
     spec = rule.spec(given)
     model = build(spec, Settings(iterations=rule.iterations)).eval()
 
@@ -116,11 +116,15 @@ def read_pth(path: str | Path) -> dict[str, Tensor]:
     return dict(entries)
 
 
-def _infer(rule: Family, family: str, state: State) -> tuple[dict[str, Any], list[str]]:
+def _infer(rule: Family, family: str, state: State, args: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """All arguments, the given ones before those read from the weights, and what was assumed of those not given."""
     try:
-        return rule.infer(state)
+        seen, assumed = rule.infer(state)
     except PolzooError as error:
+        if args:
+            return args, []
         raise PolzooError(f"these weights are no {family}: {error}") from error
+    return {**seen, **args}, [text for text in assumed if text.partition("=")[0] not in args]
 
 
 def _official_shape(slices: Slices | None, ours: Tensor) -> tuple[int, ...]:

@@ -111,7 +111,7 @@ def _window(state: State, per_value: int) -> tuple[Arguments, list[str]]:
     splits = [(n, r) for n in range(1, 9) for r in range(1, 17) if n * (2 * r + 1) * per_value == planes]
     if not splits:
         raise PolzooError(f"{planes} lookup channels are no levels × (2 radius + 1); give corr_levels and corr_radius")
-    levels, radius = min(splits, key=lambda split: (split[1] != 4, split[0] != 4))
+    levels, radius = min(splits, key=lambda split: (abs(split[1] - 4), abs(split[0] - 4)))
     said = f"corr_levels={levels}, corr_radius={radius} (one way to make {planes} lookup channels)"
     return {"corr_levels": levels, "corr_radius": radius}, [said] if len(splits) > 1 else []
 

@@ -71,10 +71,11 @@ class InPlaceInstanceNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
+        eager = x.device.type in ("cpu", "meta") and not torch.compiler.is_compiling()
+        if not eager or x.dtype not in (torch.float32, torch.float64):
             return F.instance_norm(x, eps=self.eps)
         x -= x.mean((2, 3), keepdim=True)
-        strips = x.split(max(1, self.STRIP // (x[:, :, 0].numel())), 2)
+        strips = x.split(max(1, self.STRIP // x[:, :, 0].numel()), 2)
         squares = torch.stack([strip.square().sum((2, 3), keepdim=True) for strip in strips]).sum(0)
         x *= (squares / (x.shape[2] * x.shape[3]) + self.eps).rsqrt()
         return x
@@ -95,7 +96,7 @@ class SlicedConv3d(nn.Module):
         return same and conv.groups == 1 and (conv.in_channels > 8 or conv.out_channels == 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type != "cpu":
+        if x.device.type == "cuda":
             return self.conv(x)
         weight = self.conv.weight.permute(2, 0, 1, 3, 4).flatten(0, 1)
         thirds = F.conv2d(x.transpose(1, 2).flatten(0, 1), weight, padding=1)

@@ -416,7 +416,8 @@ class StereoOutput(NamedTuple):
 
     Attributes:
         disparity: (B, 1, H, W) float32, pixels of the input size; never clamped.
-        first: (B, 1, h, w) the disparity the loop started from, feature pixels, padded grid.
+        first: (B, 1, h, w) the volume's first disparity, feature pixels, padded grid; the loop started from it unless
+            a warm start was given.
         state: warm start for the next frame.
         sequence: the full-size disparity after each of the N iterations (``all_iterations=True``), else empty.
         trace: one :class:`Trace` per iteration (``trace=True``), else empty.

@@ -230,11 +230,11 @@ class RepViTOptions(GeometryOptions):
             return given
         given = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
         encoder = given.get("encoder", "small")
-        for name in ("dims", "blocks"):
-            entries = given.get(name, ())
-            if isinstance(entries, tuple) and entries and len(entries) != len(RESOLUTIONS):
-                raise ValueError(f"{name} needs one entry for each of {', '.join(RESOLUTIONS)}, not {len(entries)}")
         if encoder in REPVIT:
+            for name in ("dims", "blocks"):
+                entries = given.get(name)
+                if isinstance(entries, tuple) and len(entries) != len(RESOLUTIONS):
+                    raise ValueError(f"{name} needs one entry for each of {', '.join(RESOLUTIONS)}, not {len(entries)}")
             if given.get("pretrained"):
                 raise ValueError(
                     f'pretrained weights are timm\'s: name one, such as encoder="repvit_m1_1", not "{encoder}"'

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from polzoo.backbones.igev import GeometryStereo, Seen
 from polzoo.backbones.layers import ConvNorm
 from polzoo.backbones.options import RepViTOptions
-from polzoo.errors import PolzooError, unknown
+from polzoo.errors import PolzooError, one_line, unknown
 from polzoo.fusions.polarization import contrast
 from polzoo.interfaces import Encoding, Pair
 
@@ -105,9 +105,9 @@ class RepViTStereo(GeometryStereo):
             return
         try:
             net = timm.create_model(o.encoder, pretrained=True, in_chans=o.inputs, num_classes=0)
-        except Exception as error:  # whatever a hub client raises when it is offline
+        except (OSError, ValueError) as error:  # what hub clients raise offline, for a missing file, without permission
             raise PolzooError(
-                f"the pretrained weights of {o.encoder!r} cannot be fetched ({type(error).__name__}); "
+                f"the pretrained weights of {o.encoder!r} cannot be fetched ({one_line(error)}); "
                 "go online once, or use pretrained=false"
             ) from error
         wanted = self.trunk.state_dict()
@@ -126,7 +126,8 @@ class RepViTStereo(GeometryStereo):
 def _network(o: RepViTOptions) -> RepVit:
     """timm's network with the allocation of the options."""
     if o.encoder.startswith("repvit_"):
-        if not timm.is_model(o.encoder):
+        tagged = timm.list_models("repvit_*", pretrained=True)
+        if o.encoder not in (*timm.list_models("repvit_*"), *tagged):
             raise unknown("RepViT of timm", o.encoder, timm.list_models("repvit_*"))
         return timm.create_model(o.encoder, pretrained=False, in_chans=o.inputs, num_classes=0)  # pyright: ignore
     net = RepVit(o.inputs, embed_dim=o.dims, depth=tuple(map(len, o.blocks)), num_classes=0, distillation=False)

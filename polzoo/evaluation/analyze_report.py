@@ -30,7 +30,8 @@ def table(found: Analysis) -> str:
         f"A cell moves if {found.stride} · |Δ| on the feature grid exceeds the threshold in pixels; "
         f"{found.cells:,} cells in all."
     ]
-    notes += [_settled(curve.threshold, curve.settled) for curve in found.curves]
+    if found.iterations > 1:
+        notes += [_settled(curve.threshold, curve.settled) for curve in found.curves]
     still = {f"{curve.threshold:g}": max(curve.still) for curve in found.curves if max(curve.still)}
     if still:
         counts = ", ".join(f"{count} at {threshold} px" for threshold, count in still.items())

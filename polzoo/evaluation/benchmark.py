@@ -56,7 +56,7 @@ def bench(
     check(setting)
     run = Run.now(command, setting.device, setting.threads)
     before = None
-    if against is not None and against.endswith(".json"):
+    if against is not None and (against.endswith(".json") or Path(against).is_file()):
         before, against = report.earlier(Path(against), setting, iterations), None
         iterations = before.model.iterations
     form: Form = "compiled" if setting.compile else "inference"

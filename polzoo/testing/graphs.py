@@ -14,7 +14,8 @@ from polzoo.testing.subjects import SIZE, Combination, apart, near
 
 @rule("model", slow=True)
 def compiles(model: Combination) -> None:
-    """``torch.compile(fullgraph=True)`` makes one graph of the model, with its outputs, for any height and width.
+    """``torch.compile(fullgraph=True)`` makes one graph of the model, with its outputs, for any height and width; under
+    another update operator than the backbone's own, which may refine a number of pixels, one for each size.
 
     Look for Python that reads a tensor's value (``.item()``, ``.tolist()``, ``if tensor:``, ``float(tensor)``), and for
     branches on sizes and identities, each of which is compiled anew.
@@ -27,7 +28,7 @@ def compiles(model: Combination) -> None:
 
     torch._dynamo.reset()
     _compare(model, torch.compile(_exportable(model), backend=keep, fullgraph=True))
-    require(len(graphs) == 1, f"{len(graphs)} were made for two sizes")
+    require(len(graphs) == 1 or not model.keeps_defaults("update"), f"{len(graphs)} were made for two sizes")
 
 
 @rule("model", slow=True)

@@ -45,7 +45,7 @@ class ConvGRU(nn.Module):
         return torch.lerp(h, q, z)
 
     def _gate(self, conv: nn.Conv2d, h: Tensor, x: Tensor, context: Tensor) -> Tensor:
-        """W[h, x] + c, state and inputs apart: joining them costs time, and more memory than anything else in a step."""
+        """W[h, x] + c, state and inputs apart: to join them takes time, and more memory than the rest of a step."""
         of_h, of_x = conv.weight[:, : self.hidden], conv.weight[:, self.hidden : self.read]
         bias = conv.bias if self.read == conv.in_channels else None  # else the context's share has it
         out = F.conv2d(h, of_h, bias, padding=conv.padding)  # pyright: ignore
