@@ -124,8 +124,13 @@ def counted(gru: Gru, rows: int, active: int, gates: Tile, blend: Tile) -> tuple
     return found[0], total - found[0]
 
 
+GATHERS = ("index_select", "index", "gather", "embedding", "_embedding_bag", "_embedding_bag_forward_only")
+SCATTERS = ("index_copy_", "index_add_", "scatter_", "index_put_")
+
+
 class Traffic(TorchDispatchMode):
-    """Counts ``bytes``: what every operation reads and writes, each of its tensors once; views move nothing."""
+    """Counts ``bytes``: what every operation reads and writes, each of its tensors once, and of a table only the rows
+    that are taken or put. Views move nothing."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -133,7 +138,20 @@ class Traffic(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        if not func.is_view and "empty" not in func.name():
-            tensors = [x for x in tree_leaves((args, kwargs, out)) if isinstance(x, torch.Tensor)]
-            self.bytes += sum(x.numel() * x.element_size() for x in tensors)
+        name = func.overloadpacket.__name__
+        if func.is_view or "empty" in name:
+            return out
+        if name in GATHERS:
+            table, *given = tree_leaves((args, kwargs))
+            taken = given[0].numel() * _bytes(table[:1]) if "embedding" in name else _bytes(out)
+            self.bytes += taken + _bytes(given, out)
+        elif name in SCATTERS:
+            _, *given = tree_leaves((args, kwargs))
+            self.bytes += 2 * _bytes(given)
+        else:
+            self.bytes += _bytes(args, kwargs, out)
         return out
+
+
+def _bytes(*trees: Any) -> int:
+    return sum(x.numel() * x.element_size() for x in tree_leaves(trees) if isinstance(x, torch.Tensor))

@@ -66,38 +66,43 @@ class Native(ConvGRU):
         return (1 - z) * h + z * q
 
 
-class Joined(ConvGRU):
-    """z and r in one convolution; the context's part computed once."""
+class Prepared(ConvGRU):
+    """The context's part and the weights of state and input, once for all iterations."""
 
     def prepare(self, context: Tensor) -> Any:
         z, r, q = super().prepare(context)
-        weight = torch.cat([self.convz.weight, self.convr.weight])[:, : self.read]
-        return torch.cat([z, r], 1), q, weight
+        from_z, from_r, from_q = (conv.weight[:, : self.read] for conv in (self.convz, self.convr, self.convq))
+        return self.arrange(torch.cat([z, r], 1), q, torch.cat([from_z, from_r]), from_q)
+
+    def arrange(self, zr: Tensor, q: Tensor, from_zr: Tensor, from_q: Tensor) -> Any:
+        return zr, q, from_zr, from_q
+
+    def conv(self, x: Tensor, weight: Tensor) -> Tensor:
+        return F.conv2d(x, weight, padding=self.convz.padding)  # pyright: ignore[reportArgumentType]
+
+
+class Joined(Prepared):
+    """z and r in one convolution."""
 
     def forward(self, h: Tensor, context: Any, x: Tensor, reset: Tensor | None = None) -> Tensor:
-        zr, known, weight = context
-        pad: Any = self.convz.padding
-        z, r = torch.sigmoid(F.conv2d(torch.cat([h, x], 1), weight, padding=pad) + zr).chunk(2, 1)
-        q = torch.tanh(self._gate(self.convq, torch.cat([r * h, x], 1)) + known)
-        return torch.lerp(h, q, z)
+        zr, q, from_zr, from_q = context
+        z, r = torch.sigmoid(self.conv(torch.cat([h, x], 1), from_zr) + zr).chunk(2, 1)
+        return torch.lerp(h, torch.tanh(self.conv(torch.cat([r * h, x], 1), from_q) + q), z)
 
 
-class Split(ConvGRU):
-    """State and input apart, so that nothing is joined: all gates of the input in one convolution, z and r of the
+class Split(Prepared):
+    """State and input apart, so that nothing is copied: all gates of the input in one convolution, z and r of the
     state in another, q in a third."""
 
-    def prepare(self, context: Tensor) -> Any:
-        dim = self.convz.out_channels
-        z, r, q = (conv.weight[:, : self.read] for conv in (self.convz, self.convr, self.convq))
-        of_x, of_h = torch.cat([z, r, q])[:, dim:], torch.cat([z, r])[:, :dim]
-        return torch.cat(super().prepare(context), 1), of_x, of_h, q[:, :dim]
+    def arrange(self, zr: Tensor, q: Tensor, from_zr: Tensor, from_q: Tensor) -> Any:
+        dim, of_x = len(from_q), torch.cat([from_zr, from_q])[:, len(from_q) :]
+        return torch.cat([zr, q], 1), of_x, from_zr[:, :dim], from_q[:, :dim]
 
     def forward(self, h: Tensor, context: Any, x: Tensor, reset: Tensor | None = None) -> Tensor:
         known, of_x, of_h, of_rh = context
-        pad: Any = self.convz.padding
-        zr, q = (F.conv2d(x, of_x, padding=pad) + known).split([2 * h.shape[1], h.shape[1]], 1)
-        z, r = torch.sigmoid(zr + F.conv2d(h, of_h, padding=pad)).chunk(2, 1)
-        return torch.lerp(h, torch.tanh(q + F.conv2d(r * h, of_rh, padding=pad)), z)
+        zr, q = (self.conv(x, of_x) + known).split([2 * h.shape[1], h.shape[1]], 1)
+        z, r = torch.sigmoid(zr + self.conv(h, of_h)).chunk(2, 1)
+        return torch.lerp(h, torch.tanh(q + self.conv(r * h, of_rh)), z)
 
 
 class Form(NamedTuple):
@@ -116,6 +121,7 @@ DENSE = {
     "zoo, channels-last": Form(ConvGRU, torch.channels_last),
     "split, channels-last": Form(Split, torch.channels_last),
     "joined, channels-last": Form(Joined, torch.channels_last),
+    "split, channels-last, compiled": Form(Split, torch.channels_last, True),
     "joined, channels-last, compiled": Form(Joined, torch.channels_last, True),
 }
 
@@ -166,6 +172,7 @@ def cell_of(unit: type[ConvGRU], channels: int, device: str, dtype: torch.dtype)
 def dense(form: Form, start: Scene, channels: int) -> Callable[[], Tensor]:
     cell = cell_of(form.unit, channels, start.cost.device.type, start.cost.dtype).to(memory_format=form.layout)
     if form.compiled:
+        torch.compiler.reset()  # else the sizes and forms before count towards its limit
         for level in range(LEVELS):
             cell.unit(level).compile()
     operator, s = Dense(Options()), start.put(form.layout)
@@ -189,6 +196,7 @@ class Flash:
         self.sites: Any = None
 
     def __call__(self) -> Tensor:
+        self.sites = None  # what the run before left is no part of this one's peak
         s, memory_ = self.start, Memory(self.start.pair, traced=False)
         encoding = Encoding((s.cost, s.cost), s.hidden, s.context)
         context, hidden, disparity = self.cell.prepare(s.context), s.hidden, s.disparity
@@ -219,8 +227,7 @@ def measure(run: Callable[[], Tensor], device: str, rounds: int) -> dict[str, An
             found |= graphed(run, device, rounds)
         with Traffic() as traffic:
             run()
-    found["peak_mib"] = memory.peak(run, torch.device(device)) / 2**20
-    return found | {"bytes": traffic.bytes}
+    return found | {"bytes": traffic.bytes, "peak_mib": memory.peak(run, torch.device(device)) / 2**20}
 
 
 def timed(run: Callable[[], object], device: str) -> float:
@@ -252,57 +259,77 @@ def graphed(run: Callable[[], Tensor], device: str, rounds: int) -> dict[str, An
         return {"graph_ms": None, "graph_refused": one_line(error)}
 
 
-def sparse_options(sizes: list[str], backend: str) -> dict[str, FlashGRUOptions]:
+def sparse_options(given: argparse.Namespace) -> dict[str, FlashGRUOptions]:
     """Every density, and a fixed number: a fifth of the smallest size's pixels."""
-    smallest = min(int(h) * int(w) // 16 for h, w in (size.split("x") for size in sizes))
-    common: dict[str, Any] = {"backend": backend, "importance": "gradient"}
-    found = {f"density {d:g}": FlashGRUOptions(density=d, **common) for d in DENSITIES}
+    smallest = min(int(h) * int(w) // 16 for h, w in (size.split("x") for size in given.sizes))
+    common: dict[str, Any] = {"backend": given.backend, "importance": "gradient"}
+    found = {f"density {d:g}": FlashGRUOptions(density=d, **common) for d in given.densities}
     return found | {f"top_k {smallest // 5}": FlashGRUOptions(top_k=max(1, smallest // 5), **common)}
 
 
+def make(name: str, start: Scene, given: argparse.Namespace) -> Callable[[], Tensor]:
+    """A form by its name, as something to run."""
+    if name in DENSE:
+        return dense(DENSE[name], start, given.channels)
+    return Flash(sparse_options(given)[name], start, given.channels)
+
+
+def compiled(name: str) -> bool:
+    return name in DENSE and DENSE[name].compiled
+
+
 def table(given: argparse.Namespace) -> list[dict[str, Any]]:
-    """One row for each size and form; rows that there is no time for say so."""
-    end, dtype, rows = time.monotonic() + given.seconds, getattr(torch, given.dtype), []
+    """One row for each size and form, what has to be compiled last; a form that fails or finds no time left says so."""
+    end, rows = time.monotonic() + given.seconds, []
+    names = sorted([*DENSE, *sparse_options(given)], key=compiled)
+    if given.device == "cpu":
+        names = [name for name in names if not compiled(name)]
     for size in given.sizes:
-        start = scene(size, given.channels, given.device, dtype)
+        start = scene(size, given.channels, given.device, getattr(torch, given.dtype))
         reference: dict[str, Tensor] = {}
-        runs: dict[str, Callable[[], Any]] = {
-            name: lambda form=form: dense(form, start, given.channels)  # noqa: B023
-            for name, form in DENSE.items()
-            if given.device != "cpu" or not form.compiled
-        }
-        runs |= {
-            name: lambda options=options: Flash(options, start, given.channels)  # noqa: B023
-            for name, options in sparse_options(given.sizes, given.backend).items()
-        }
-        compiled_last = sorted(runs, key=lambda name: name in DENSE and DENSE[name].compiled)
-        for name in compiled_last:
+        for name in names:
             row: dict[str, Any] = {"size": size, "form": name}
-            if time.monotonic() > end:
-                rows.append(row | {"skipped": f"no time left of {given.seconds} s"})
-                continue
             try:
-                rows.append(row | one(runs[name](), reference, given))
-            except Exception as error:  # the other forms are still worth having
-                rows.append(row | {"failed": one_line(error)})
-            print(rows[-1], flush=True)
+                if time.monotonic() > end:
+                    row["skipped"] = f"no time left of {given.seconds} s"
+                else:
+                    row |= one(make(name, start, given), reference, given)
+                if compiled(name):
+                    row.pop("bytes", None)  # what is fused moves less than its operations one by one
+            except Exception as error:
+                row["failed"] = one_line(error)
+            print(row, flush=True)
+            rows.append(row)
             torch.cuda.empty_cache()
     return rows
 
 
 def one(run: Any, reference: dict[str, Tensor], given: argparse.Namespace) -> dict[str, Any]:
-    """A form's row, and how far a dense form (or a density of 1) is from the native one."""
+    """A form's row; of a dense form, or a density of 1, also how far it is from the native one."""
     with torch.inference_mode():
         out = run()
-    whole = not isinstance(run, Flash) or run.operator.options.densities(1) == (1.0,)
+    sparse = isinstance(run, Flash)
+    whole = not sparse or run.operator.options.densities(1) == (1.0,)
     wanted = reference.setdefault("native", out)
     row: dict[str, Any] = {"px_from_native": float((out - wanted).abs().max())} if whole else {}
-    row |= measure(run, given.device, given.rounds)
-    if isinstance(run, Flash):
+    if sparse:
         row["active_share"] = [book.size(0) / book.pixels for book in run.sites.packed.books]
-        if given.backend == "triton":
-            row["bytes"] += run.bytes_in_kernels()
-    return row
+        row["bytes"] = run.bytes_in_kernels() if given.backend == "triton" else 0
+    found = measure(run, given.device, given.rounds)
+    return row | found | {"bytes": found["bytes"] + row.get("bytes", 0)}
+
+
+def profile(name: str, given: argparse.Namespace) -> None:
+    """One run of a form for a profiler that waits for the start (``ncu --profile-from-start off``)."""
+    run = make(name, scene(given.sizes[0], given.channels, given.device, getattr(torch, given.dtype)), given)
+    with torch.inference_mode():
+        for _ in range(3):
+            run()
+        torch.cuda.synchronize()
+        torch.cuda.profiler.start()
+        run()
+        torch.cuda.synchronize()
+        torch.cuda.profiler.stop()
 
 
 def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -342,22 +369,26 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--dtype", choices=("float16", "bfloat16", "float32"))
     parser.add_argument("--sizes", nargs="+", default=list(SIZES), metavar="HxW")
+    parser.add_argument("--densities", nargs="+", type=float, default=list(DENSITIES))
     parser.add_argument("--channels", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--seconds", type=int, default=400, help="start no further form after so long")
     parser.add_argument("--backend", choices=("triton", "sparse"))
+    parser.add_argument("--profile", metavar="FORM", help="run this form once for a profiler, and nothing else")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     on_gpu = given.device != "cpu"
     given.dtype = given.dtype or ("float16" if on_gpu else "float32")
     given.backend = given.backend or ("triton" if on_gpu else "sparse")
+    if given.profile:
+        return profile(given.profile, given)
     rows = table(given)
     result = {
         "what": "Pip-Stereo's Table 4" if on_gpu else "not measured on a GPU: the code of Table 4 on a CPU",
         "device": hardware(given.device),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": versions(),
-        "setting": {k: v for k, v in vars(given).items() if k != "out"} | {"iterations": ITERATIONS},
+        "setting": {k: v for k, v in vars(given).items() if k not in ("out", "profile")} | {"iterations": ITERATIONS},
         "paper": PAPER,
         "rows": rows,
         "ratios": summary(rows),

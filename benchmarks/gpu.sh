@@ -3,6 +3,7 @@
 #
 #   benchmarks/gpu.sh tests            the tests that need CUDA, and every model card's golden output on the device
 #   benchmarks/gpu.sh train NAME       recipes/NAME.toml; run it again until it prints the checkpoint
+#   benchmarks/gpu.sh flashgru         FlashGRU's tests, its table (dense and sparse units at three sizes), two profiles
 #   benchmarks/gpu.sh speed            polzoo bench of the shipped models and of raft beside their plain form, at two sizes
 #
 # A machine without an index: put wheels of what it lacks (pydantic, pluggy, …) into .whl/ first. Results go to $OUT
@@ -37,8 +38,21 @@ case "${1:-}" in
     done
     bench raft-compiled raft 320x736 --dtype float16 --compile
     ;;
+  flashgru) # further options are the table's: --device cpu --sizes 48x64 --channels 8 --rounds 1 is a dry run
+    failed=0
+    timeout 120 python3 -m pytest -q tests/test_gpu.py -k flashgru | tee "$out/flashgru-tests.txt" || failed=1
+    timeout 320 python3 benchmarks/flashgru_gpu.py --seconds 250 --out "$out/flashgru.json" "${@:2}" \
+      | tee "$out/flashgru.txt" || failed=1
+    for form in native "density 0.2"; do # bytes and requests by the hardware's counters, where they may be read
+      command -v ncu >/dev/null || break
+      timeout 45 ncu --profile-from-start off --clock-control none --csv --log-file "$out/ncu-${form// /-}.csv" \
+        --metrics dram__bytes_read.sum,dram__bytes_write.sum,lts__t_requests.sum \
+        python3 benchmarks/flashgru_gpu.py --sizes 1280x2944 --profile "$form" || echo "no counters for $form"
+    done
+    exit "$failed"
+    ;;
   *)
-    sed -n '2,10s/^# \{0,1\}//p' "$0"
+    sed -n '2,11s/^# \{0,1\}//p' "$0"
     exit 2
     ;;
 esac

@@ -35,7 +35,7 @@ def backbones(register: Register) -> None:
         "repvit",
         "polzoo.backbones.repvit:RepViTStereo",
         config=f"{options}:RepViTOptions",
-        summary="RepViT blocks (Wang et al. 2024) for matching and context, recurrence as in igev: the small, fast student",
+        summary="RepViT blocks (Wang et al. 2024) for matching and context, recurrence as in igev: small and fast",
         licence="MIT",
     )
 

@@ -337,8 +337,8 @@ class Fusion(nn.Module):
         needs: "rgb" or "pair" (both images and the polarity) or the polarization maps it declares.
         identity_at_start: whether a model with fresh weights gives exactly what the un-fused one gives at ``passes``
             times the iterations. A property where it depends on the options. The contract suite holds it to that.
-        schedule: how ``step.alpha`` runs over the iterations, "aligned" or "literal" (:func:`polzoo.settings.alpha`), or
-            None where it plays no part; an option of that name overrides it.
+        schedule: how ``step.alpha`` runs over the iterations, "aligned" or "literal" (:func:`polzoo.settings.alpha`);
+            None where it plays no part. An option of that name overrides it.
         capped: whether it has a learned weight under the recipe's cap (``call.alpha_cap``).
         trainable_in_pip: whether iteration pruning may train it with the update cell.
     """

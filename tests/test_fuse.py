@@ -12,6 +12,7 @@ from torch.nn import functional as F
 import polzoo
 from polzoo.errors import PolzooError
 from polzoo.fuse import InPlaceInstanceNorm, SlicedConv3d, fused
+from polzoo.memory import estimate
 from polzoo.updates.cells import ConvGRU, SelectiveGRU
 
 TINY = {
@@ -120,3 +121,10 @@ def test_selective_unit_without_joining():
     blend = context[:, -1:].sigmoid()
     small, large = (joined(one, h, context[:, :-1], x) for one in (unit.small, unit.large))
     torch.testing.assert_close(unit(h, unit.prepare(context), x), blend * small + (1 - blend) * large)
+
+
+@pytest.mark.parametrize(("name", "official", "share"), [("raft", 599, 0.37), ("igev", 359, 0.65)])
+def test_peak_of_live_tensors(name, official, share):
+    """Of the official codes' peak at 320×736 in units of 2^20 bytes (spec "backbones" §4)."""
+    copy = polzoo.build(name).eval().fuse()
+    assert estimate(copy, 320, 736).activations <= share * official * 2**20

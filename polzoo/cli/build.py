@@ -57,9 +57,11 @@ def describe(model: StereoModel) -> dict[str, Any]:
     except Exception as error:  # a component that reads values cannot be measured by shapes alone
         memory = {"error": one_line(error, 120)}
     host = model.backbone.host
+    execution = getattr(model.operator, "execution", None)
     return {
         "spec": specs.format(model.spec),
         "parts": parts,
+        **({} if execution is None else {"execution": execution(model.update, next(model.parameters()).device)}),
         "parameters": {**counts, "total": sum(p.numel() for p in model.parameters())},
         "stride": host.stride,
         "multiple": model.backbone.multiple,
@@ -76,6 +78,7 @@ def _text(found: dict[str, Any]) -> str:
         options = ", ".join(f"{key}={json.dumps(value)}" for key, value in part["options"].items())
         lines += [f"{part['kind']:12}  {part['name']} ({part['class']})"]
         lines += [f"{'':12}  {options}"] * bool(options)
+    lines += [f"{'execution':12}  {found['execution']}"] * ("execution" in found)
     width = len(f"{found['parameters']['total']:,}")
     lines += ["", "parameters"]
     lines += [f"  {name:12}{count:>{width},}" for name, count in found["parameters"].items()]

@@ -1,8 +1,9 @@
 """confidence: where polarization says glass, the matching cost is not believed. No parameters.
 
-Source: Po-Ting Lin, "Polarization-Guided Segmented Matching", blueprint 37, potinglin.org/blueprints: matching confidence
-times (1 − glass confidence). Departs from it: the costs of every lookup are what is suppressed, the confidence is
-P · σ(20 · (P − 0.05)) of the contrast P over its maximum, not σ(20 · (Δ − 0.05)) of the bare difference, and is not blurred.
+Source: Po-Ting Lin, "Polarization-Guided Segmented Matching", blueprint 37, potinglin.org/blueprints: matching
+confidence times (1 − glass confidence). Departs from it: the costs of every lookup are what is suppressed, the
+confidence is P · σ(20 · (P − 0.05)) of the contrast P over its maximum, not σ(20 · (Δ − 0.05)) of the bare
+difference, and is not blurred.
 """
 
 from __future__ import annotations

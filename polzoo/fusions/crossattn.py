@@ -1,6 +1,7 @@
 """crossattn: stereo features query pooled polarization features.
 
-Source: Po-Ting Lin, "Cross-Attention Fusion", blueprint 04, potinglin.org/blueprints (4,363,715 parameters on raft-lite).
+Source: Po-Ting Lin, "Cross-Attention Fusion", blueprint 04, potinglin.org/blueprints (4,363,715 parameters on raft-
+lite).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """dualvolume: matching costs and polarization costs, blended per pixel.
 
-Source: Po-Ting Lin, "True Dual-Stream (Mid)", blueprint 26, potinglin.org/blueprints. Departs from it: a 1×1 layer brings
-the polarization lookup to the scale and layout of the backbone's costs, and the blend starts near the correlation.
+Source: Po-Ting Lin, "True Dual-Stream (Mid)", blueprint 26, potinglin.org/blueprints. Departs from it: a 1×1 layer
+brings the polarization lookup to the scale and layout of the backbone's costs, and the blend starts near the
+correlation.
 """
 
 from __future__ import annotations

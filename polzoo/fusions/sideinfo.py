@@ -1,7 +1,8 @@
 """sideinfo: maps that physics gives without learning, into the context.
 
-Source: Po-Ting Lin, "Side Information Injection", blueprint 29, potinglin.org/blueprints. Departs from it: the context as
-the place, not the motion encoder, and one linear layer without bias, so that a pair without analysers is left alone.
+Source: Po-Ting Lin, "Side Information Injection", blueprint 29, potinglin.org/blueprints. Departs from it: the
+context as the place, not the motion encoder, and one linear layer without bias, so that a pair without analysers is
+left alone.
 """
 
 from __future__ import annotations

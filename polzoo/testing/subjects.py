@@ -137,10 +137,15 @@ def _tensor(values: np.ndarray) -> Tensor:
 
 
 def apart(a: Tensor, b: Tensor) -> float:
-    """Largest absolute difference of two tensors of one shape; NaN where only one is NaN counts as infinite."""
+    """Largest absolute difference of two tensors of one shape; infinite where one is NaN."""
     if a.shape != b.shape:
         raise AssertionError(f"shapes {tuple(a.shape)} and {tuple(b.shape)} differ")
     return (a - b).abs().nan_to_num(nan=float("inf")).max().item() if a.numel() else 0.0
+
+
+def near(a: Tensor, b: Tensor, tolerance: float) -> bool:
+    """Whether they differ by at most ``tolerance``, relative to the largest value of the second where that is large."""
+    return apart(a, b) <= tolerance * (1 + b.abs().max().item())
 
 
 @cache
@@ -160,9 +165,4 @@ def fused_model() -> Combination | None:
     """The same with the first fusion that has parameters, if there is one."""
     plain = plain_model()
     every = (_registered(plain.backbone, fusion, plain.update) for fusion in registry().entries("fusion"))
-    return next((model for model in every if any(True for _ in model.model.fusion.parameters())), None)
-
-
-def near(a: Tensor, b: Tensor, tolerance: float) -> bool:
-    """Whether they differ by at most ``tolerance``, relative to the largest value of the second where that is large."""
-    return apart(a, b) <= tolerance * (1 + b.abs().max().item())
+    return next((model for model in every if list(model.model.fusion.parameters())), None)

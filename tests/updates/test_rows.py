@@ -43,7 +43,9 @@ def test_taking_and_scattering(at, last):
     "net",
     [
         nn.Sequential(nn.Conv2d(4, 6, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(6, 3, 1), nn.Sigmoid()),
-        nn.Sequential(nn.Conv2d(4, 2, 7, padding=3, bias=False), nn.Sequential(nn.ReLU(), nn.Conv2d(2, 2, 3, padding=1))),
+        nn.Sequential(
+            nn.Conv2d(4, 2, 7, padding=3, bias=False), nn.Sequential(nn.ReLU(), nn.Conv2d(2, 2, 3, padding=1))
+        ),
         nn.Sequential(nn.Conv2d(4, 4, 3, padding=1, groups=2), nn.BatchNorm2d(4)).eval(),
         nn.Conv2d(4, 3, (1, 3), padding=(0, 1)),
         pol_corr_residual(4, 5, 3, 0.5),

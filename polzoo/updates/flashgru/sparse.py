@@ -14,12 +14,16 @@ A convolution is a gather of rows into a block that stays in cache and one matri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.utils.weak import WeakTensorKeyDictionary
+
+Made = TypeVar("Made")
 
 BLOCK = 1 << 18
 """Elements of a gathered block: 1 MB in single precision, about a core's second-level cache."""
@@ -58,11 +62,12 @@ def gates(
         z (active, C) and r⊙h (P1 + 1, C), its last row zero.
     """
     dim, n = h.shape[1], len(centre) if active is None else active
-    from_h, from_x = matrix(weight_zr[:, :dim]), matrix(weight_zr[:, dim:])
+    from_h, from_x = _matrices(weight_zr, dim)
     both = convolve([Tap(h, index_h[:n], from_h), Tap(x, index_x[:n], from_x)], context_zr[:n]).sigmoid_()
     z, reset = both.split(dim, 1)
     if n < len(centre):
-        ring = [Tap(h, index_h[n:], from_h[:, dim:]), Tap(x, index_x[n:], from_x[:, dim:])]
+        from_h, from_x = _matrices(weight_zr, dim, dim)
+        ring = [Tap(h, index_h[n:], from_h), Tap(x, index_x[n:], from_x)]
         reset = torch.cat([reset, convolve(ring, context_zr[n:, dim:]).sigmoid_()])
     return z, with_zero(reset.to(h.dtype) * h.index_select(0, centre))
 
@@ -85,14 +90,36 @@ def blend(
         weight_q: (C, C + Cx, 3, 3); context_q: (P, C); z: (P, C); centre: (P,) rows of h.
     """
     dim = h.shape[1]
-    taps = [Tap(rh, index_rh, matrix(weight_q[:, :dim])), Tap(x, index_x, matrix(weight_q[:, dim:]))]
-    q = convolve(taps, context_q).tanh_()
+    from_h, from_x = _matrices(weight_q, dim)
+    q = convolve([Tap(rh, index_rh, from_h), Tap(x, index_x, from_x)], context_q).tanh_()
     return torch.lerp(h.index_select(0, centre), q.to(h.dtype), z.to(h.dtype))
 
 
 def matrix(weight: Tensor) -> Tensor:
     """A convolution's weight (O, C, k, k) as what gathered rows are multiplied by, (k²·C, O)."""
     return weight.permute(2, 3, 1, 0).flatten(0, 2)
+
+
+def _matrices(weight: Tensor, dim: int, first: int = 0) -> tuple[Tensor, Tensor]:
+    """The matrices of state and inputs, of the outputs from ``first`` on; without gradients kept as long as the weight,
+    which a step's caller makes anew for every call."""
+
+    def make() -> tuple[Tensor, Tensor]:
+        return matrix(weight[first:, :dim]), matrix(weight[first:, dim:])
+
+    return _kept(weight, ("matrices", first), make)
+
+
+def _kept(tensor: Tensor, key: Hashable, make: Callable[[], Made]) -> Made:
+    if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        return make()
+    known = _KEPT.setdefault(tensor, {})
+    if key not in known:
+        known[key] = make()
+    return known[key]
+
+
+_KEPT = WeakTensorKeyDictionary()
 
 
 def with_zero(rows: Tensor) -> Tensor:
@@ -119,7 +146,7 @@ class _GatherMatmul(torch.autograd.Function):
         ctx.save_for_backward(*tensors)
         out = start.clone(memory_format=torch.contiguous_format)
         for rows, index, weight in zip(tensors[::3], tensors[1::3], tensors[2::3], strict=True):
-            add = _adder(weight)
+            add = _kept(weight, "adder", partial(_adder, weight))
             for block in _blocks(len(index), len(weight)):
                 add(out[block], _gather(rows, index[block]))
         return out
