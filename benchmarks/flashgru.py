@@ -9,6 +9,7 @@ alike; the load is noted. Masks are the top-k of Sobel's magnitude of a real ima
 from __future__ import annotations
 
 import datetime
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,8 @@ DENSITIES = 0.05, 0.1, 0.2, 0.3, 0.5, 1.0
 
 def edges(path: Path, h: int, w: int) -> Tensor:
     """(1, 1, h, w): Sobel's magnitude of an image at this size."""
-    grey = cv2.resize(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE), (w, h), interpolation=cv2.INTER_AREA)
+    image: Any = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    grey = cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA)
     dx, dy = (cv2.Sobel(grey, cv2.CV_32F, *axis) for axis in ((1, 0), (0, 1)))
     return torch.from_numpy(np.hypot(dx, dy))[None, None]
 
@@ -182,9 +184,10 @@ def accuracy(scenes: int, densities: tuple[float, ...]) -> list[dict[str, Any]]:
     dense = epe(None)
     found: list[dict[str, Any]] = [{"importance": "dense", "density": 1.0, "epe": dense, "cost": 0.0}]
     for source in ("gradient", "motion", "gate"):
-        for density in densities:
-            value = epe(f'flashgru(density={density},importance="{source}")')
-            found.append({"importance": source, "density": density, "epe": value, "cost": value / dense - 1})
+        for first, density in itertools.product((0, 4), densities):
+            value = epe(f'flashgru(density={density},importance="{source}",dense_steps={first})')
+            row = {"importance": source, "dense_steps": first, "density": density}
+            found.append({**row, "epe": value, "cost": value / dense - 1})
             click.echo(json.dumps(found[-1]))
     return found
 
@@ -209,7 +212,7 @@ def main(
             elif part == "recurrent":
                 found = recurrent(data, rounds)
             else:
-                found = accuracy(scenes, (0.1, 0.2, 0.3, 0.5))
+                found = accuracy(scenes, (0.1, 0.3, 0.5))
         made = {
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "machine": processor(),

@@ -63,7 +63,7 @@ def _fold(module: nn.Module, names) -> None:
 class InPlaceInstanceNorm(nn.Module):
     """Instance norm that overwrites what it is given, (B, C, H, W): a large map costs less to change than to make."""
 
-    STRIP = 1 << 19
+    STRIP: int = 1 << 19
     """Values that are squared at once: 2 MB, which stay in cache."""
 
     def __init__(self, eps: float) -> None:

@@ -154,7 +154,9 @@ class Sites(Protocol):
     """The pixels a step works on. Dense: everything, and all of this is the identity.
 
     Sparse: values stand on their pixels alone, in whatever form the update operator likes; they can be added and
-    multiplied with each other, never mixed with maps. Outside the image is zero, as a convolution pads.
+    multiplied with each other, never mixed with maps. Outside the image is zero, as a convolution pads. Sites that have
+    ``pixels`` (P,), indices into the flattened (B, h, w), let a volume look up there alone, and take its (P, C) by
+    ``rows(values)``.
     """
 
     def run(self, net: nn.Module, x: Any) -> Any:
@@ -165,8 +167,8 @@ class Sites(Protocol):
         """The values at these sites of a map (B, C, h, w)."""
         ...
 
-    def grow(self, reach: int) -> Sites:
-        """These sites and everything within ``reach`` rows and columns of them."""
+    def grow(self, reach: int | None) -> Sites:
+        """These sites and everything within ``reach`` rows and columns of them; everything at all for None."""
         ...
 
     def cat(self, *xs: Any) -> Any:

@@ -29,7 +29,6 @@ from polzoo.interfaces import (
 from polzoo.precision import at_least_float32
 from polzoo.settings import POLARITY, Settings, maps_of
 from polzoo.spec import ModelSpec
-from polzoo.updates.sites import EVERYTHING
 
 
 @dataclass(frozen=True)
@@ -166,7 +165,7 @@ class StereoModel(nn.Module):
             for step in call.steps(p, memory):
                 disparity = disparity.detach()
                 at = self.operator.sites(cell, encoding, disparity, step)
-                wide = EVERYTHING if self.fusion.reach is None else at.grow(cell.lookup_reach)
+                wide = at.grow(None if self.fusion.reach is None else cell.lookup_reach)
                 cost = self.fusion.modulate_lookup(volume.lookup(disparity, wide), pol, disparity, step, wide)
                 hidden, delta = self.operator(cell, hidden, context, cost, disparity, at)
                 disparity = disparity + at_least_float32(delta)

@@ -49,7 +49,6 @@ ALLOWED = {
 
 EXCEPTIONS = {
     ("model", "predict"): "model.predict() is a person's way in; it is imported when it is called",
-    ("backbones.repvit", "backbones.igev"): "two encoders of one recurrence, which is GeometryStereo",
 }
 """(importer, imported) → why it stands against the table."""
 

@@ -14,7 +14,7 @@ from timm.utils.model import reparameterize_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from polzoo.backbones.igev import GeometryStereo, Seen
+from polzoo.backbones.geometry_stereo import GeometryStereo, Seen
 from polzoo.backbones.layers import ConvNorm
 from polzoo.backbones.options import RepViTOptions
 from polzoo.errors import PolzooError, one_line, unknown

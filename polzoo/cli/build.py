@@ -78,7 +78,8 @@ def _text(found: dict[str, Any]) -> str:
         options = ", ".join(f"{key}={json.dumps(value)}" for key, value in part["options"].items())
         lines += [f"{part['kind']:12}  {part['name']} ({part['class']})"]
         lines += [f"{'':12}  {options}"] * bool(options)
-    lines += [f"{'execution':12}  {found['execution']}"] * ("execution" in found)
+    if "execution" in found:
+        lines += [f"{'execution':12}  {found['execution']}"]
     width = len(f"{found['parameters']['total']:,}")
     lines += ["", "parameters"]
     lines += [f"  {name:12}{count:>{width},}" for name, count in found["parameters"].items()]

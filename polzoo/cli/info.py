@@ -73,7 +73,8 @@ def _show_checkpoint(card: cards.Checkpoint) -> None:
     if folder is None:
         return
     click.echo(f"folder   {folder}")
-    click.echo(_schedule(cards.config(folder)))
+    if "settings" in cards.config(folder) and "model" in cards.config(folder):
+        click.echo(_schedule(cards.config(folder)))
     click.echo("config   " + json.dumps(cards.config(folder), indent=2, ensure_ascii=False))
 
 

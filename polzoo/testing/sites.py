@@ -29,8 +29,10 @@ class SomeSites:
         """Rows of a map (B, C, h, w)."""
         return torch.where(self.mask, x, torch.nan).flatten(2).unsqueeze(2)
 
-    def grow(self, reach: int) -> SomeSites:
-        """These sites and every pixel at most ``reach`` rows and columns away."""
+    def grow(self, reach: int | None) -> SomeSites:
+        """These sites and every pixel at most ``reach`` rows and columns away; every pixel for None."""
+        if reach is None:
+            return SomeSites(torch.ones_like(self.mask))
         return SomeSites(F.max_pool2d(self.mask.float(), 2 * reach + 1, 1, reach) > 0)
 
     def cat(self, *xs: Tensor) -> Tensor:

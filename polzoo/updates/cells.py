@@ -74,7 +74,7 @@ class RowCell(Cell):
     def update(
         self, level: int, hidden: Sequence[Tensor], context: Any, motion: Any, reset: Tensor | None = None
     ) -> Tensor:
-        """``reset`` (B, 1, h, w) bool: where the reset gate is evaluated; elsewhere it is 1. Everywhere unless given."""
+        """``reset`` (B, 1, h, w) bool: where the reset gate is evaluated; it is 1 elsewhere. None: everywhere."""
         read = self.reads(level, hidden, motion, EVERYTHING)
         return self.unit(level)(hidden[level], context[level], read, reset)
 

@@ -30,6 +30,9 @@ class FlashGRUOptions(Options):
     refresh: Literal["fixed", "each-step"] = Field(
         default="fixed", description="choose the pixels once per call, or anew in every iteration"
     )
+    dense_steps: int = Field(
+        default=0, ge=0, description="first iterations of a call that refine everything; a start at zero needs some"
+    )
     neighbours: Literal["exact", "active"] = Field(
         default="exact", description="evaluate the reset gate around active pixels too, or take it as 1 there"
     )

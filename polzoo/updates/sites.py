@@ -18,7 +18,7 @@ class Everything(NamedTuple):
     def take(self, x: Tensor) -> Tensor:
         return x
 
-    def grow(self, reach: int) -> Everything:
+    def grow(self, reach: int | None) -> Everything:
         return self
 
     def cat(self, *xs: Tensor) -> Tensor:

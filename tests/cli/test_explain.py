@@ -69,7 +69,7 @@ def run(folder: Path, tmp_path: Path, model: str, *options: str) -> int:
     [
         ("v2c", [], ["gate", "residual", "change"], ["attention", "error"]),
         ("v2c", ["--truth", "truth.pfm", "--polarity", "none"], ["truth", "error, EPE"], ["attention"]),
-        ("crossattn", [], ["attention, averaged", "attention of point 4"], ["gate"]),
+        ("crossattn", [], ["attention, averaged", "attention of point 4", "gate"], ["residual"]),
         ("crossattn", ["--point", "9,8", "--point", "0,0"], ["attention of point 2"], ["attention of point 3"]),
         ("film", [], ["contrast"], ["gate"]),
         ("none", ["--iterations", "9"], ["step 1", "step 9", "change"], ["step 2,", "gate"]),

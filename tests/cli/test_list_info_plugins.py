@@ -65,8 +65,8 @@ def test_list(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "names"),
     [
-        (["fusion"], ["none", "v2c"]),
-        (["fusions", "v2*"], ["v2c"]),
+        (["updates"], ["dense", "flashgru"]),
+        (["fusions", "v2*"], ["v2", "v2a", "v2b", "v2c", "v2d", "v2e"]),
         (["raft*"], ["raft", "raft-lite"]),
         (["lite"], ["raft-lite"]),
         (["checkpoints"], ["good-one", "broken"]),
@@ -107,7 +107,7 @@ def test_list_shows_where_a_component_comes_from(run: Run) -> None:
 def test_plugins_json(run: Run) -> None:
     code, out, _ = run("plugins", "--json")
     (row,) = json.loads(out)
-    assert code == 0 and row["name"] == "polzoo" and row["components"]["fusion"] == ["none", "v2c"]
+    assert code == 0 and row["name"] == "polzoo" and row["components"]["update"] == ["dense", "flashgru"]
     assert row["error"] is None
 
 
@@ -135,7 +135,7 @@ def test_info_of_a_checkpoint(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["lst"], ["unknown command 'lst'", "did you mean 'list'?", "Allowed: build"]),
+        (["lst"], ["unknown command 'lst'", "did you mean 'list'?", "Allowed: analyze, bench"]),
         (["list", "--jsn"], ["--jsn", "see polzoo list --help"]),
         (["--jsn"], ["--jsn", "see polzoo --help"]),
         (["list", "fusoin"], ["'fusoin'", "did you mean 'fusion'?"]),

@@ -1,6 +1,7 @@
 """flashgru: every backend gives what ``naive`` gives, and ``naive`` is the definition."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -151,7 +152,7 @@ def test_values_of_the_active_variant(name):
 
 def test_naive_is_the_definition():
     """Level by level, h' = M ⊙ GRU(h, x) + (1 − M) ⊙ h, and Δ = M ⊙ head(h')."""
-    cell = make_cell("raft")
+    cell: Any = make_cell("raft")
     hidden, context, cost, disparity = situation(cell, (12, 16))
     chosen, prepared = levels_of(masks(12, 16)["random"], hidden), cell.prepare(context)
     (fine, middle, coarse), delta = run_naive(cell, hidden, context, cost, disparity, chosen)
@@ -204,9 +205,9 @@ def test_half_precision_is_as_far_from_the_truth_as_the_dense_form(name, dtype):
     given = situation(cell, size)
     chosen = levels_of(masks(*size)["random"], given[0])
     half = copy.deepcopy(cell).to(dtype)
-    low = tuple(tuple(x.to(dtype) for x in one) if isinstance(one, tuple) else one for one in given)
+    low: Any = tuple(tuple(x.to(dtype) for x in one) if isinstance(one, tuple) else one for one in given)
     with torch.no_grad(), torch.autocast("cpu", dtype):
-        found, dense = run_sparse(half, *low, chosen), run_naive(half, *low, chosen)
+        found, dense = run_sparse(half, *low, chosen), run_naive(half, *low, chosen)  # pyright: ignore[reportCallIssue]
     with torch.no_grad():
         true = run_naive(cell, *given, chosen)
     for a, b, c in zip((*found[0], found[1]), (*dense[0], dense[1]), (*true[0], true[1]), strict=True):
@@ -412,6 +413,13 @@ def test_a_grid_below_one_neighbourhood_is_refused(models):
     step = next(iter(prepared.call.steps(0)))
     with pytest.raises(PolzooError, match="3×3"):
         model.operator.sites(model.update, prepared.encoding, prepared.first[..., :2, :], step)
+
+
+def test_first_iterations_may_be_dense(models):
+    with torch.inference_mode():
+        out = models("raft-lite", density=0.2, dense_steps=2)(*pair(), iterations=4, trace=True)
+    shares = [(one.delta != 0).float().mean().item() for one in out.trace]
+    assert shares == pytest.approx([1, 1, 0.2, 0.2], abs=0.01)
 
 
 def test_top_k_counts_per_sample_and_a_quarter_per_level(models):

@@ -71,7 +71,7 @@ def test_maps_between_levels_are_those_of_pooling_and_interpolation(fine):
     ids = book.ids(1)
     rows = torch.cat([x.flatten(), x.new_zeros(1)])[book.pooled(1, fine).long()].sum(1) / 9
     torch.testing.assert_close(rows, F.avg_pool2d(x, 3, 2, 1).flatten()[ids])
-    index, weight = book.between(1, tuple(coarse.shape[-2:]), torch.float32)
+    index, weight = book.between(1, (coarse.shape[-2], coarse.shape[-1]), torch.float32)
     rows = (coarse.flatten()[index.long()] * weight).sum(1)
     torch.testing.assert_close(rows, F.interpolate(coarse, (h, w), mode="bilinear", align_corners=True).flatten()[ids])
 

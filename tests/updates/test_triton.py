@@ -48,3 +48,11 @@ def test_triton_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "triton", None)
     with pytest.raises(PolzooError, match="needs the package triton"):
         triton.check(torch.device("cuda"), torch.float16)
+
+
+def test_a_captured_graph_takes_the_nearest_size_that_was_tuned():
+    tuned: set[int] = set()
+    assert triton._size_class(tuned, 1000, fixed=False) == 10
+    assert triton._size_class(tuned, 100_000, fixed=False) == 17
+    assert triton._size_class(tuned, 30_000, fixed=True) == 17 and triton._size_class(tuned, 3000, fixed=True) == 10
+    assert tuned == {10, 17}

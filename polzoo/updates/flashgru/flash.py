@@ -24,7 +24,7 @@ from polzoo.updates.flashgru.rulebook import Rulebook, budget, choose
 from polzoo.updates.options import FlashGRUOptions
 
 BREAK_EVEN = 0.7
-"""Share of the dense arithmetic from which on ``auto`` computes densely; measured on a CPU by benchmarks/flashgru.py."""
+"""Share of the dense arithmetic from which on ``auto`` is dense; measured on a CPU by benchmarks/flashgru.py."""
 
 
 class FlashGRU(UpdateOperator):
@@ -58,8 +58,10 @@ class FlashGRU(UpdateOperator):
         if last is not None:
             _remember(memory, last, disparity)
         waits = last is None and getattr(self.importance, "after_first", False)
+        waits = waits or (step.p == 0 and step.index < self.options.dense_steps)
         masks = None if waits else self._masks(encoding, disparity, step)
-        at, packed = self._place(cell, encoding, masks, memory, None if last is None else last.packed)
+        packed = None if last is None else last.packed
+        at, packed = (Masked(None), packed) if waits else self._place(cell, encoding, masks, memory, packed)
         gate = memory.gate if isinstance(memory.gate, Tensor) else 0.0
         memory.operator = Choice(at, None if masks is None else masks[0], disparity, gate, packed, waits)
         return at
@@ -150,7 +152,7 @@ class FlashGRU(UpdateOperator):
 
 
 class Choice(NamedTuple):
-    """What a step worked on, for the steps after it; ``mask`` is None for everything, ``gate`` what was known before."""
+    """What a step worked on, for those after it; ``mask`` is None for everything, ``gate`` what was known before."""
 
     at: Any
     mask: Tensor | None

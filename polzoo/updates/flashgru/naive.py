@@ -1,7 +1,7 @@
 """The meaning of a sparse step: compute everything, keep the active pixels.
 
-``h' = M ⊙ cell(h, x) + (1 − M) ⊙ h`` level by level, in the cell's own order, and Δ = 0 where M is 0. It saves nothing and
-needs nothing of a cell but its documented methods; every other backend gives these values.
+``h' = M ⊙ cell(h, x) + (1 − M) ⊙ h`` level by level, in the cell's own order, and Δ = 0 where M is 0. It saves nothing
+and needs nothing of a cell but its documented methods; every other backend gives these values.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Masked:
     def take(self, x: Tensor) -> Tensor:
         return x
 
-    def grow(self, reach: int) -> Masked:
+    def grow(self, reach: int | None) -> Masked:
         return self
 
     def cat(self, *xs: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from polzoo.updates.flashgru.rulebook import Rulebook
 from polzoo.updates.flashgru.sparse import Tap, convolve, matrix, with_zero
+from polzoo.updates.sites import EVERYTHING
 
 LARGEST_KERNEL = 7
 _POINTWISE = (nn.ReLU, nn.LeakyReLU, nn.Sigmoid, nn.Tanh, nn.GELU, nn.SiLU, nn.Softplus, nn.Identity)
@@ -96,8 +97,8 @@ class Pixels(NamedTuple):
         """The same for reading: a row that stands for no pixel reads the last one."""
         return self.ids if self.book.budget is None else self.ids.clamp(max=self.book.pixels - 1)
 
-    def grow(self, reach: int) -> Pixels:
-        return Pixels(self.book, self.radius + reach)
+    def grow(self, reach: int | None) -> Any:
+        return EVERYTHING if reach is None else Pixels(self.book, self.radius + reach)
 
     def rows(self, values: Tensor) -> Rows:
         """Values (P, C) of these pixels, in their order."""

@@ -128,7 +128,7 @@ class Rulebook:
 
     def _windows(self, values: Tensor, radius: int, kernel: int) -> Tensor:
         """What a map of the pixels holds in the window around each pixel of a set; outside, ``NOWHERE``."""
-        pad, (b, h, w) = kernel // 2, self.shape
+        pad, (_, h, w) = kernel // 2, self.shape
         padded = F.pad(values.view(self.shape), (pad, pad, pad, pad), value=NOWHERE).flatten()
         sample, y, x = self.coordinates(radius)
         corner = (sample * (h + 2 * pad) + y) * (w + 2 * pad) + x

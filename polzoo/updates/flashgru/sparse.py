@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -113,7 +113,9 @@ def _matrices(weight: Tensor, dim: int, first: int = 0) -> tuple[Tensor, Tensor]
 def _kept(tensor: Tensor, key: Hashable, make: Callable[[], Made]) -> Made:
     if torch.is_grad_enabled() or torch.compiler.is_compiling():
         return make()
-    known = _KEPT.setdefault(tensor, {})
+    if tensor not in _KEPT:
+        _KEPT[tensor] = {}
+    known: dict[Hashable, Any] = _KEPT[tensor]
     if key not in known:
         known[key] = make()
     return known[key]
@@ -176,7 +178,7 @@ def _adder(weight: Tensor) -> Callable[[Tensor, Tensor], object]:
     if not single or not _ONEDNN or not torch.backends.mkldnn.enabled or torch.compiler.is_compiling():
         return lambda out, rows: out.addmm_(rows, weight)
     kernel = weight.t().contiguous()[..., None, None].to_mkldnn()
-    kernel = torch._C._nn.mkldnn_reorder_conv2d_weight(kernel, (0, 0), (1, 1), (1, 1), 1)
+    kernel = torch.ops.aten.mkldnn_reorder_conv2d_weight(kernel, (0, 0), (1, 1), (1, 1), 1)
     geometry = [0, 0], [1, 1], [1, 1], 1
 
     def add(out: Tensor, rows: Tensor) -> None:

@@ -3,7 +3,7 @@
 Each phase is one launch: gather, product, activation and blend in one go, no gathered block in memory. Inputs are
 float32, float16 or bfloat16, sums are float32 (TF32 products only where PyTorch may use them for its own). The gradient
 is that of the plain functions, which the backward pass runs again. Nothing waits for the device but the first call of
-a new size, which tries a handful of tiles; make one before capturing a CUDA graph.
+a new size (to a factor of two), which tries a handful of tiles; a CUDA graph needs one such call of any size before it.
 
 Rows that stand for no pixel have to come last; what they get is zeros or the plain functions' values, nothing to read.
 """
@@ -11,7 +11,7 @@ Rows that stand for no pixel have to come last; what they get is zeros or the pl
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -153,7 +153,7 @@ def _blend(
 
 def _convolved(start: Tensor, values: Tensor, index: Tensor, matrix: Tensor) -> Tensor:
     (rows, taps), outputs, dtype = index.shape, matrix.shape[1], _compute_type(matrix)
-    weight = matrix.to(dtype).view(taps, -1, outputs)
+    weight = matrix.to(dtype).reshape(taps, -1, outputs)
     _fits(rows, (values, index, weight))
     out = values.new_empty(rows, outputs, dtype=dtype)
     constants = {"INPUTS": values.shape[1], "OUTPUTS": outputs, "TAPS": taps}
@@ -177,14 +177,17 @@ def pack(weight: Tensor, hidden: int, dtype: torch.dtype) -> Packed:
     """Weight (O, C + Cx, k, k), of which the first ``hidden`` input channels are the state's.
 
     Kept for as long as the weight lives and is not written to. A weight that inference mode made has no version to
-    see that by: it must not be.
+    see that by: it must not be. What a CUDA graph packs has no values before it is replayed, so it is not kept.
     """
     version = 0 if weight.is_inference() else weight._version
     state = version, weight.data_ptr(), weight.device, dtype, hidden
-    if weight not in _packed or _packed[weight][0] != state:
-        taps = weight.detach().to(dtype).flatten(2).permute(2, 1, 0)
-        _packed[weight] = state, Packed(taps[:, :hidden].contiguous(), taps[:, hidden:].contiguous())
-    return _packed[weight][1]
+    if weight in _packed and _packed[weight][0] == state:
+        return _packed[weight][1]
+    taps = weight.detach().to(dtype).flatten(2).permute(2, 1, 0)
+    packed = Packed(taps[:, :hidden].contiguous(), taps[:, hidden:].contiguous())
+    if not _capturing(weight):
+        _packed[weight] = state, packed
+    return packed
 
 
 def _fits(rows: int, *terms: tuple[Tensor, Tensor, Tensor]) -> None:
@@ -214,8 +217,28 @@ def _launch(name: str, rows: int, outputs: int, constants: dict[str, Any], *argu
     def grid(tile: dict[str, int]) -> tuple[int]:
         return (math.ceil(rows / tile["BLOCK_M"]) * math.ceil(outputs / tile["BLOCK_N"]),)
 
+    kind = name, *constants.values(), *(x.dtype for x in tensors if isinstance(x, Tensor))
     with torch.cuda.device_of(first):
-        getattr(kernels, name)[grid](*tensors, rows.bit_length(), **constants)
+        size_class = _size_class(_tuned.setdefault(kind, set()), rows, _capturing(first))
+        getattr(kernels, name)[grid](*tensors, size_class, **constants)
+
+
+_tuned: dict[Hashable, set[int]] = {}
+
+
+def _size_class(tuned: set[int], rows: int, fixed: bool) -> int:
+    """What a kernel's tile is chosen by, the bits of its number of rows; where nothing can be measured (``fixed``),
+    the nearest that has been."""
+    size = rows.bit_length()
+    if fixed and tuned:
+        return min(tuned, key=lambda known: abs(known - size))
+    tuned.add(size)
+    return size
+
+
+def _capturing(x: Tensor) -> bool:
+    """Whether a CUDA graph is being captured, which allows neither waiting nor measuring."""
+    return x.is_cuda and torch.cuda.is_current_stream_capturing()
 
 
 def _kernels() -> ModuleType:

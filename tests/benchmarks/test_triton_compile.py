@@ -1,0 +1,67 @@
+"""The committed table of compiled kernels: complete, clean, and what this machine's Triton still makes of them."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+TABLE = json.loads((BENCHMARKS / "results" / "triton_compile.json").read_text())
+
+
+@pytest.fixture
+def script(monkeypatch):
+    pytest.importorskip("triton")
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import triton_compile  # pyright: ignore[reportMissingImports]
+
+    return triton_compile
+
+
+def assert_clean(row):
+    assert row["spilled_bytes"] == row["spill_instructions"] == 0, row
+    assert sum(row["tensor_cores"].values()) > 0, row
+
+
+def test_every_kernel_is_in_the_table_and_clean(script):
+    wanted = {
+        (capability, kernel, tile, dtype)
+        for capability in script.TARGETS
+        for kernel in script.KERNELS
+        for tile in script.TILES
+        for dtype in script.TYPES
+    }
+    rows = [row for row in TABLE["kernels"] if "error" not in row]
+    assert {(row["capability"], row["phase"], tuple(row["tile"]), row["dtype"]) for row in rows} == wanted
+    for row in rows:
+        assert_clean(row)
+
+
+def test_every_gpu_has_a_tile_that_fits(script):
+    for capability in script.TARGETS:
+        for kernel in script.KERNELS:
+            rows = [r for r in TABLE["kernels"] if (r["capability"], r["phase"]) == (capability, kernel)]
+            assert sum(row["fits"] for row in rows) >= 2
+
+
+def test_bytes_are_those_of_the_formula():
+    assert len(TABLE["bytes"]) == 2 * len({tuple(row["tile"]) for row in TABLE["bytes"]})
+    assert all(row["formula"] == row["counted"] for row in TABLE["bytes"])
+
+
+def test_the_page_shows_the_table(script):
+    assert (BENCHMARKS / "results" / "triton_compile.md").read_text() == script.page(TABLE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kernel, capability", [("gates", 87), ("blend", 90), ("convolve", 100)])
+def test_compiled_again(kernel, capability, script, monkeypatch, tmp_path):
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    tile = script.TILES[0]
+    found = script.compiled(kernel, tile, capability, "fp16")
+    assert_clean(found)
+    place = {"capability": capability, "phase": kernel, "tile": list(tile), "dtype": "fp16"}
+    (known,) = (row for row in TABLE["kernels"] if place.items() <= row.items())
+    assert found["tensor_cores"].keys() == known["tensor_cores"].keys()
+    if script.versions()["triton"] == TABLE["versions"]["triton"]:
+        assert found == known
