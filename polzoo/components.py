@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from traceback import walk_tb
 from typing import TYPE_CHECKING, Any
 
 from polzoo.errors import PolzooError, nearest, one_line, shorten, unknown
@@ -37,7 +38,13 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 _CLASS = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _FOLDER = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:(?!/)[^\\:]+")
 _HUB = re.compile(r"hf:[\w.-]+/[\w.-]+@[\w./-]+")
-_PACKAGES = {"cv2": "opencv-python-headless", "PIL": "pillow", "yaml": "pyyaml"}
+_PACKAGES = {
+    "cv2": "opencv-python-headless",
+    "PIL": "pillow",
+    "yaml": "pyyaml",
+    "timm": "polzoo[timm]",
+    "torchvision": "polzoo[timm]",
+}
 
 
 def kind_of(text: str) -> str:
@@ -124,9 +131,18 @@ class Entry:
         except ImportError as error:
             raise PolzooError(f"{self} cannot be imported: {_missing(error, self)}") from error
         except Exception as error:
-            if self.distribution == OURS:
+            broken = _broken_extra(error)
+            if self.distribution == OURS and not broken:
                 raise
-            raise PolzooError(f"{self} cannot be imported: {one_line(error)}") from error
+            hint = f"; {broken} is broken here: pip install --force-reinstall {_PACKAGES[broken]!r}" if broken else ""
+            raise PolzooError(f"{self} cannot be imported: {one_line(error)}{hint}") from error
+
+
+def _broken_extra(error: Exception) -> str:
+    """The optional package whose import failed, such as a torchvision made for another torch; "" if none did."""
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
+    packages = [name.partition(".")[0] for name in modules]
+    return next((name for name in reversed(packages) if name in ("timm", "torchvision")), "")
 
 
 def _missing(error: ImportError, entry: Entry) -> str:

@@ -313,6 +313,11 @@ def test_load_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.delitem(sys.modules, "fake_breaks", raising=False)
     with pytest.raises(RuntimeError, match="boom"):  # our own bugs keep their traceback
         entry("fake_breaks:Part", distribution="polzoo").load()
+    (tmp_path / "torchvision.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')\n")
+    (tmp_path / "fake_sees.py").write_text("import torchvision\n")
+    monkeypatch.delitem(sys.modules, "torchvision", raising=False)
+    with pytest.raises(PolzooError, match=r"nms does not exist; torchvision is broken here: .*'polzoo\[timm\]'"):
+        entry("fake_sees:Part", distribution="polzoo").load()
     with pytest.raises(PolzooError, match=r"has no 'FakeParts'; did you mean 'FakePart'\?"):
         entry(f"{__name__}:FakeParts").load()
     with pytest.raises(PolzooError, match=r"not a subclass of polzoo.options.Options"):

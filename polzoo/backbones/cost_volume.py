@@ -198,9 +198,9 @@ class RowDifference(RowPyramid):
 def _levels(values: Tensor, channels: Sequence[Channel]):
     """(level, (zero-padded values (…, w′), padding)) for every level that is read; the padding holds a whole window."""
     for level in range(max(c.level for c in channels) + 1):
+        if level and values.shape[-1] > 1:
+            values = F.avg_pool2d(values.flatten(0, -3), (1, 2)).unflatten(0, values.shape[:-2])
         offsets = [c.offset for c in channels if c.level == level]
         if offsets:
             pad = max(offsets) - min(offsets) + 2
             yield level, (F.pad(values, (pad, pad)), pad)
-        if values.shape[-1] > 1:
-            values = F.avg_pool2d(values.flatten(0, -3), (1, 2)).unflatten(0, values.shape[:-2])

@@ -39,7 +39,7 @@ def shaken(model):
     return model
 
 
-@pytest.mark.parametrize(("encoder", "parameters"), [("nano", 858_644), ("small", 2_952_592)])
+@pytest.mark.parametrize(("encoder", "parameters"), [("nano", 858_644), ("small", 2_952_592), ("base", 12_067_972)])
 def test_presets_have_the_parameters_they_are_known_for(encoder, parameters):
     model = polzoo.build(f"repvit(encoder='{encoder}')")
     assert sum(p.numel() for p in model.parameters()) == parameters
