@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from polzoo.config import GOLDEN
 from polzoo.errors import PolzooError
 from polzoo.model import StereoModel
-from polzoo.settings import POLARITY
+from polzoo.settings import POLARITY, maps_of
 from polzoo.weights import read
 
 MAX_BYTES = 100_000
@@ -64,7 +64,8 @@ def tolerance(device: str | torch.device) -> float:
 def _run(model: StereoModel, left: Tensor, right: Tensor, polarity: Tensor) -> Tensor:
     """Disparity on the CPU of a uint8 pair, in float32 proper: no TF32, no bfloat16 matmul, no autocast."""
     device = next(iter(model.state_dict().values())).device
-    views = (view.to(device).float() / 255 for view in (left, right))
+    views = [view.to(device).float() / 255 for view in (left, right)]
+    maps = {name: _map(name, *views) for name in maps_of(model.fusion.needs)}
     torch_backends: Any = torch.backends
     cuda, cudnn, mkldnn = torch_backends.cuda, torch_backends.cudnn, torch_backends.mkldnn
     backends = [cuda.matmul, cudnn.conv, mkldnn.matmul, mkldnn.conv]
@@ -73,10 +74,17 @@ def _run(model: StereoModel, left: Tensor, right: Tensor, polarity: Tensor) -> T
         for one in backends:
             one.fp32_precision = "ieee"
         with torch.inference_mode(), torch.autocast(device.type, enabled=False):
-            return model(*views, polarity=polarity.to(device)).disparity.float().cpu()
+            return model(*views, polarity=polarity.to(device), polarization=maps).disparity.float().cpu()
     finally:
         for one, before in zip(backends, kept, strict=True):
             one.fp32_precision = before
+
+
+def _map(name: str, left: Tensor, right: Tensor) -> Tensor:
+    """A stand-in for a polarization map that the fusion declares, made of its view: 3 channels of "stokes", else 1."""
+    kind, _, side = name.rpartition("_")
+    view = left if side == "left" else right
+    return view if kind == "stokes" else view.mean(1, keepdim=True)
 
 
 def _scene() -> tuple[Tensor, Tensor]:

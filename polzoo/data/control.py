@@ -15,9 +15,10 @@ from polzoo.errors import PolzooError
 class Control:
     """What a data set's option ``control`` does to its pairs; "none": nothing.
 
-    "shuffled": a strategy reads polarization (``intensity_left``, ``intensity_right``) and its polarity from another
-    pair of the set, the one half the set further on (in a video the neighbours look alike). Nothing else of the pair
-    changes. Every polarized pair lends to one other and borrows from one other; a pair without analysers does neither.
+    "shuffled": a strategy reads polarization (``intensity_left``, ``intensity_right``, the named maps) and its polarity
+    from another pair of the set, the one half the set further on (in a video the neighbours look alike). Nothing else
+    of the pair changes. Every polarized pair lends to one other and borrows from one other; a pair without analysers
+    or maps does neither.
     """
 
     def __init__(self, kind: str, polarized: Sequence[int], name: str) -> None:
@@ -41,8 +42,10 @@ class Control:
         if self.kind == "none" or index not in self.polarized:
             return sample
         other = pair(self.lender(index))
-        left, right = (_sized(view, sample.left.shape[1:]) for view in (other.left, other.right))
-        return replace(sample, intensity_left=left, intensity_right=right, polarity=other.polarity)
+        size = sample.left.shape[1:]
+        left, right = (_sized(view, size, cv2.INTER_AREA) for view in (other.left, other.right))
+        maps = {name: _sized(values, size, cv2.INTER_NEAREST) for name, values in other.polarization.items()}
+        return replace(sample, intensity_left=left, intensity_right=right, polarity=other.polarity, polarization=maps)
 
     def lender(self, index: int) -> int:
         """The pair that ``index`` gets its polarization from: never itself."""
@@ -50,9 +53,8 @@ class Control:
         return self.polarized[(self.polarized.index(index) + count // 2) % count]
 
 
-def _sized(view: FloatMap, size: tuple[int, ...]) -> FloatMap:
-    """(3, h, w) scaled to (3, H, W), if it has another size."""
+def _sized(view: FloatMap, size: tuple[int, ...], interpolation: int) -> FloatMap:
+    """(C, h, w) scaled to (C, H, W), if it has another size; angles must not be averaged."""
     if view.shape[1:] == size:
         return view
-    resized = cv2.resize(view.transpose(1, 2, 0), size[::-1], interpolation=cv2.INTER_AREA)
-    return np.ascontiguousarray(resized.transpose(2, 0, 1), np.float32)
+    return np.stack([cv2.resize(plane, size[::-1], interpolation=interpolation) for plane in view])

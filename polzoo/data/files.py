@@ -18,8 +18,8 @@ MAX_BYTES = 2**31
 PathLike = str | os.PathLike[str]
 
 
-def read_bytes(path: PathLike) -> bytes:
-    """All bytes of a regular, non-empty file of at most 2 GiB.
+def read_bytes(path: PathLike, limit: int = MAX_BYTES) -> bytes:
+    """All bytes of a regular, non-empty file of at most ``limit`` (2 GiB).
 
     Raises:
         PolzooError: missing (with the nearest name in that folder), a folder, a device, empty, too large, unreadable.
@@ -33,8 +33,8 @@ def read_bytes(path: PathLike) -> bytes:
             raise PolzooError(f"{file} is not a regular file")
         if info.st_size == 0:
             raise PolzooError(f"{file} is empty")
-        if info.st_size > MAX_BYTES:
-            raise PolzooError(f"{file} has {info.st_size:,} bytes; at most {MAX_BYTES:,} are read")
+        if info.st_size > limit:
+            raise PolzooError(f"{file} has {info.st_size:,} bytes; at most {limit:,} are read")
         return file.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise missing(file) from None

@@ -1,58 +1,51 @@
-"""The data set ``folder``: pairs of your own, found in a folder or listed in a CSV file."""
+"""The data set ``folder``: pairs of your own, found in a folder or listed in a CSV or TOML file."""
 
 from __future__ import annotations
 
-import csv
-import math
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
 
+from polzoo.data.assemble import assemble
+from polzoo.data.calib import read_middlebury
 from polzoo.data.control import Control
-from polzoo.data.files import missing, read_bytes
-from polzoo.data.formats import SUFFIXES, read_disparity, read_image, read_mask
+from polzoo.data.formats import SUFFIXES, read_disparity, read_mask, read_numbers, read_view
+from polzoo.data.manifest import COLUMNS, MAPS, MASKS, Row, angle_of, read_manifest
 from polzoo.data.options import FolderOptions
-from polzoo.data.sample import POLARITY, Sample
-from polzoo.errors import PolzooError, home, nearest, unknown
+from polzoo.data.sample import POLARITY, FloatMap, Sample
+from polzoo.errors import PolzooError, home, nearest
 
-MASKS = ("valid", "visible", "glass")
-COLUMNS = ("left", "right", "disparity", "scale", "offset", *MASKS, "polarity", "name")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One pair before it is read; ``where`` is what an error calls it."""
-
-    where: str
-    name: str
-    files: dict[str, Path]
-    polarity: float
-    scale: float | None
-    offset: float
+__all__ = ["COLUMNS", "Folder"]
 
 
 class Folder:
-    """Pairs from files. ``path`` is one of two things:
+    """Pairs from files. ``path`` is one of three things:
 
-    * a folder with ``left/`` and ``right/`` and, where known, ``disparity/``, ``valid/``, ``visible/``, ``glass/``,
-      whose files are matched by their names without suffix;
-    * a CSV file with a header of some of ``left,right,disparity,scale,offset,valid,visible,glass,polarity,name``
-      (the first two are required); its paths are relative to it, ``scale`` divides the stored disparity (Middlebury
-      2003 at quarter size: 4), ``offset`` is added after that, ``polarity`` names the analysers in front of
-      (left, right): parallel-crossed, crossed-parallel or none.
+    * a folder with ``left/`` and ``right/`` and, where known, ``disparity/``, ``valid/``, ``visible/``, ``outside/``,
+      ``glass/``, ``objects/``, whose files are matched by their names without suffix, and maybe a ``calib.txt`` (as
+      Middlebury's) that holds for all;
+    * a CSV file with a header of some of ``left,right,disparity,scale,offset,valid,visible,outside,glass,objects,
+      calib,polarity,name`` (the first two are required; ``mask`` is ``valid``); its paths are relative to it,
+      ``scale`` divides the stored disparity (Middlebury 2003 at quarter size: 4), ``offset`` is added after that,
+      ``polarity`` names the analysers in front of (left, right): parallel-crossed, crossed-parallel or none;
+    * a TOML file with the same keys in tables ``[[pair]]``.
 
     Formats and what their numbers mean: ``polzoo.data.formats``. Every file that is named must be there; this is
     checked at once.
     """
 
+    angles = False
+    """Whether a view is one picture for each angle of an analyser."""
+
     def __init__(self, options: FolderOptions) -> None:
         self.options = options
         path = home(options.path)
-        self.rows = _scan(path, options) if os.path.isdir(path) else _parse(path, options)
-        self.control = Control(options.control, [i for i, row in enumerate(self.rows) if row.polarity], str(path))
+        self.rows = _scan(path, options, self.angles) if os.path.isdir(path) else self._listed(path)
+        polarized = [index for index, row in enumerate(self.rows) if self.is_polarized(row)]
+        self.control = Control(options.control, polarized, str(path))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -68,31 +61,68 @@ class Folder:
             raise IndexError(f"index {index} is not in [0, {len(self)})")
         return self.control(self._pair, index)
 
+    def is_polarized(self, row: Row) -> bool:
+        """Whether a pair has polarization that another could borrow."""
+        return bool(row.polarity)
+
+    def views(self, row: Row) -> tuple[Mapping[str, FloatMap], dict[str, Any]]:
+        """``left`` and ``right``, (3, H, W), and further fields of the sample."""
+        return {side: read_view(row.files[side]) for side in ("left", "right")}, {"polarity": row.polarity}
+
+    def _listed(self, path: Path) -> list[Row]:
+        return read_manifest(path, self.options, self.angles)
+
     def _pair(self, index: int) -> Sample:
         row = self.rows[index]
         try:
-            return _load(row)
+            views, rest = self.views(row)
+            files = {**row.files, "left": next(iter(row.files.values()))}
+            calib = row.files.get("calib")
+            camera = read_middlebury(calib) if calib else None
+            return assemble(views, _maps(row), files, name=row.name, camera=camera, **rest)
         except PolzooError as error:
             raise PolzooError(f"{row.where}: {error}") from error
 
 
-def _scan(path: Path, options: FolderOptions) -> list[Row]:
+def _maps(row: Row) -> dict[str, NDArray]:
+    """What is known of a pair, (H, W) each."""
+    maps: dict[str, NDArray] = {kind: read_mask(row.files[kind]) for kind in MASKS if kind in row.files}
+    if "objects" in row.files:
+        maps["objects"] = read_numbers(row.files["objects"], "an object map", bits=[8])
+    if "disparity" in row.files:
+        maps["disparity"], maps["known"] = read_disparity(row.files["disparity"], row.scale, row.offset)
+        if not maps["known"].any():
+            raise PolzooError(f"{row.files['disparity'].name} has no valid disparity")
+    else:
+        maps.pop("valid", None)
+    return maps
+
+
+def _scan(path: Path, options: FolderOptions, angles: bool) -> list[Row]:
     """The pairs of a folder, by stem."""
-    found = {kind: _stems(path / kind) for kind in ("left", "right", "disparity", *MASKS) if (path / kind).is_dir()}
-    for kind in ("left", "right"):
+    views = ["left", "right"]
+    if angles:
+        views = sorted(folder.name for folder in path.iterdir() if folder.is_dir() and angle_of(folder.name))
+        if {name.partition("_")[0] for name in views} != {"left", "right"}:
+            raise PolzooError(f"{path} has no folders left_0/, left_45/, …, right_0/, …, one for each analyser's angle")
+    found = {kind: _stems(path / kind) for kind in (*views, *MAPS) if (path / kind).is_dir()}
+    for kind in views:
         if not found.get(kind):
             raise PolzooError(f"{path} has no pictures in {kind}/; wanted are left/, right/ and maybe disparity/, …")
+    first = views[0]
     for kind, files in found.items():
-        lost = sorted(found["left"].keys() - files.keys())
+        lost = sorted(found[first].keys() - files.keys())
         if lost:
-            raise PolzooError(f"{path / kind} has no file named {lost[0]}.*, as left/ has{nearest(lost[0], files)}")
-    lost = sorted(found["right"].keys() - found["left"].keys())
-    if lost:
-        hint = nearest(lost[0], found["left"])
-        raise PolzooError(f"{path / 'left'} has no file named {lost[0]}.*, as right/ has{hint}")
+            raise PolzooError(f"{path / kind} has no file named {lost[0]}.*, as {first}/ has{nearest(lost[0], files)}")
+    for kind in views[1:]:
+        lost = sorted(found[kind].keys() - found[first].keys())
+        if lost:
+            hint = nearest(lost[0], found[first])
+            raise PolzooError(f"{path / first} has no file named {lost[0]}.*, as {kind}/ has{hint}")
+    shared = {"calib": path / "calib.txt"} if (path / "calib.txt").is_file() else {}
     rows = []
-    for stem in sorted(found["left"]):
-        files, where = {kind: stems[stem] for kind, stems in found.items()}, f"pair {stem!r} of {path}"
+    for stem in sorted(found[first]):
+        files, where = {kind: stems[stem] for kind, stems in found.items()} | shared, f"pair {stem!r} of {path}"
         rows.append(Row(where, stem, files, POLARITY[options.analysers], options.scale, options.offset))
     return rows
 
@@ -105,91 +135,3 @@ def _stems(folder: Path) -> dict[str, Path]:
                 raise PolzooError(f"{folder} has both {stems[file.stem].name} and {file.name}; one is allowed")
             stems[file.stem] = file
     return stems
-
-
-def _parse(path: Path, options: FolderOptions) -> list[Row]:
-    """The pairs of a CSV file, row by row; the header is row 1."""
-    try:
-        lines = read_bytes(path).decode("utf-8-sig").splitlines()
-        table = list(csv.reader(lines, strict=True))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise PolzooError(f"{path} is neither a folder nor a CSV file in UTF-8: {error}") from error
-    header = [column.strip() for column in table[0]] if table else []
-    for column in header:
-        if column not in COLUMNS:
-            raise PolzooError(f"{path} row 1: {unknown('column', column, COLUMNS)}")
-    if len(set(header)) != len(header) or not {"left", "right"} <= set(header):
-        raise PolzooError(f"{path} row 1: the columns left and right must be there, and each column once")
-    filled = [(number, cells) for number, cells in enumerate(table[1:], 2) if any(map(str.strip, cells))]
-    rows = [_row(path, number, header, cells, options) for number, cells in filled]
-    if not rows:
-        raise PolzooError(f"{path} lists no pair")
-    return rows
-
-
-def _row(path: Path, number: int, header: Sequence[str], cells: Sequence[str], options: FolderOptions) -> Row:
-    where = f"{path} row {number}"
-    if len(cells) != len(header):
-        raise PolzooError(f"{where} has {len(cells)} cells, the header {len(header)}")
-    if any("\0" in text for text in cells):
-        raise PolzooError(f"{where} holds a NUL character; save the file as plain text")
-    cell = {column: text.strip() for column, text in zip(header, cells, strict=True) if text.strip()}
-    files = {}
-    for kind in ("left", "right", "disparity", *MASKS):
-        if kind in cell:
-            files[kind] = path.parent / cell[kind]
-            if not os.path.isfile(files[kind]):
-                raise PolzooError(f"{where}, {kind}: {missing(files[kind])}")
-        elif kind in ("left", "right"):
-            raise PolzooError(f"{where} names no {kind} view")
-    analysers = cell.get("polarity", options.analysers)
-    if analysers not in POLARITY:
-        raise PolzooError(f"{where}: {unknown('polarity', analysers, POLARITY)}")
-    scale = _number(where, "scale", cell["scale"]) if "scale" in cell else options.scale
-    offset = _number(where, "offset", cell["offset"]) if "offset" in cell else options.offset
-    return Row(where, cell.get("name", cell["left"]), files, POLARITY[analysers], scale, offset)
-
-
-def _number(where: str, column: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value) or (column == "scale" and value == 0):
-        raise PolzooError(f"{where}: {column} must be a number{' other than 0' * (column == 'scale')}, not {text!r}")
-    return value
-
-
-def _load(row: Row) -> Sample:
-    views = {side: np.ascontiguousarray(read_image(row.files[side]).transpose(2, 0, 1)) for side in ("left", "right")}
-    size = views["left"].shape[1:]
-    maps: dict[str, np.ndarray] = {kind: read_mask(row.files[kind]) for kind in MASKS if kind in row.files}
-    if "disparity" in row.files:
-        maps["disparity"], known = read_disparity(row.files["disparity"], row.scale, row.offset)
-    for kind, values in {"right": views["right"][0], **maps}.items():
-        if values.shape != size:
-            left = f"{row.files['left'].name} (left) is {_size(size)}"
-            raise PolzooError(f"{row.files[kind].name} ({kind}) is {_size(values.shape)} pixels, {left}")
-    if "disparity" in maps:
-        _check_truth(row, maps["disparity"][known], size[1])
-        maps["valid"] = maps["valid"] & known if "valid" in maps else known
-    else:
-        maps.pop("valid", None)
-    known_maps = {kind: values[None] for kind, values in maps.items()}
-    return Sample(**views, polarity=row.polarity, name=row.name, **known_maps)
-
-
-def _check_truth(row: Row, disparity: np.ndarray, width: int) -> None:
-    """Known disparities must look like pixels of this picture, positive."""
-    name = row.files["disparity"].name
-    if disparity.size == 0:
-        raise PolzooError(f"{name} has no valid disparity")
-    middle = float(np.median(disparity))
-    if middle < 0:
-        raise PolzooError(f"{name} is negative (median {middle:.1f} px): should its scale have the other sign?")
-    if middle > width:
-        raise PolzooError(f"{name} has a median of {middle:.0f} px, the picture is {width} px wide: what is its scale?")
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return f"{shape[1]}×{shape[0]}"

@@ -17,7 +17,7 @@ _PIECE = 1 << 20
 def header_size(data: bytes) -> tuple[int, int] | None:
     """(height, width) that a PNG or JPEG claims, read without decoding it; None for other formats or no header."""
     if data.startswith(PNG):
-        if len(data) < 24:
+        if len(data) < 24 or data[12:16] != b"IHDR":
             return None
         width, height = struct.unpack(">II", data[16:24])
         return height, width
@@ -29,16 +29,25 @@ def header_size(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def flaw(data: bytes) -> str | None:
-    """What is wrong with the structure of a PNG or JPEG, in words; None when it is whole or another format."""
+def png_kind(data: bytes) -> tuple[int, int] | None:
+    """(bits per channel, colour type) of a PNG: 0 grey, 2 RGB, 3 palette, 4 grey and alpha, 6 RGB and alpha."""
+    return (data[24], data[25]) if data.startswith(PNG) and len(data) > 25 else None
+
+
+def flaw(data: bytes, rows: bool = True) -> str | None:
+    """What is wrong with the structure of a PNG or JPEG, in words; None when it is whole or another format.
+
+    ``rows=False`` takes a PNG's chunks at their checksums, which find every cut and every changed byte, and leaves it
+    to the decoder to miss rows that were never written. Else they are counted, which takes as long as decoding does.
+    """
     if data.startswith(PNG):
-        return _png_flaw(data)
+        return _png_flaw(data, rows)
     if data.startswith(JPEG):
         return _jpeg_flaw(data)
     return None
 
 
-def _png_flaw(data: bytes) -> str | None:
+def _png_flaw(data: bytes, rows: bool) -> str | None:
     at, stream, size, ended = len(PNG), zlib.decompressobj(), 0, False
     while not ended:
         if at + 12 > len(data):
@@ -49,13 +58,15 @@ def _png_flaw(data: bytes) -> str | None:
             return "cut off (inside a chunk)"
         if zlib.crc32(memoryview(data)[at + 4 : end]) != struct.unpack(">I", data[end : end + 4])[0]:
             return f"damaged (checksum of chunk {kind.decode('ascii', 'replace')!r})"
-        if kind == b"IDAT":
+        if at == len(PNG) and (kind != b"IHDR" or length != 13):
+            return "damaged (its first chunk is no header)"
+        if rows and kind == b"IDAT":
             try:
                 size += _inflate(stream, data[at + 8 : end])
             except zlib.error:
                 return "damaged (its compressed pixels)"
         ended, at = kind == b"IEND", end + 4
-    return None if stream.eof and size >= _png_bytes(data) else "incomplete (pixels are missing)"
+    return None if not rows or (stream.eof and size >= _png_bytes(data)) else "incomplete (pixels are missing)"
 
 
 def _inflate(stream: zlib._Decompress, data: bytes) -> int:
@@ -93,4 +104,4 @@ def _jpeg_flaw(data: bytes) -> str | None:
     scan = next((end for marker, _, end in _jpeg_segments(data) if marker == 0xDA), None)
     if scan is None:
         return "cut off (no picture data)"
-    return None if data.find(b"\xff\xd9", scan) >= 0 else "cut off (no end marker)"
+    return None if data.rfind(b"\xff\xd9", scan) >= 0 else "cut off (no end marker)"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 
 import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Sampler
 
+from polzoo.data.augment import augment
+from polzoo.data.augment_options import AugmentOptions
 from polzoo.data.sample import Sample
 from polzoo.errors import PolzooError
 from polzoo.interfaces import Dataset
@@ -29,11 +31,17 @@ class StepSampler(Sampler[list[int]]):
         return len(self.steps)
 
     def __iter__(self) -> Iterator[list[int]]:
+        for positions in self.positions():
+            yield [self.index(position) for position in positions]
+
+    def positions(self) -> Iterator[range]:
+        """Places in the endless order of pairs, one range per step; no two steps or ranks share one."""
         for step in self.steps:
             first = (step * self.world + self.rank) * self.batch_size
-            yield [self._index(position) for position in range(first, first + self.batch_size)]
+            yield range(first, first + self.batch_size)
 
-    def _index(self, position: int) -> int:
+    def index(self, position: int) -> int:
+        """The pair at a place in the order."""
         epoch, place = divmod(position, self.length)
         if epoch != self._epoch:
             self._epoch = epoch
@@ -45,7 +53,8 @@ def collate(samples: list[Sample]) -> dict[str, torch.Tensor]:
     """A batch of samples with truth: images (B, 3, H, W), maps (B, 1, H, W), polarity (B,).
 
     Unknown glass counts as no glass, unknown visibility as not visible: such pixels get no extra weight.
-    ``intensity_left`` and ``intensity_right`` are there where a sample has them; another's are its images then.
+    ``intensity_left`` and ``intensity_right`` are there where a sample has them; another's are its images then. Named
+    polarization maps (B, C, H, W) are there under their own names.
     """
     sizes = {s.left.shape for s in samples}
     if len(sizes) > 1:
@@ -59,14 +68,31 @@ def collate(samples: list[Sample]) -> dict[str, torch.Tensor]:
         "visible": _stack([_absent(s) if s.visible is None else s.visible for s in samples]),
         "glass": _stack([_absent(s) if s.glass is None else s.glass for s in samples]),
         **_intensities(samples),
+        **_polarization(samples),
     }
 
 
-def loader(dataset: Dataset, sampler: StepSampler, workers: int) -> Iterator[dict[str, torch.Tensor]]:
-    """Batches in the sampler's order; ``workers`` processes change the speed and nothing else."""
+class Augmented:
+    """The pairs of a data set by their position in a sampler's order, each changed by numbers of its own."""
+
+    def __init__(self, dataset: Dataset, sampler: StepSampler, options: AugmentOptions) -> None:
+        self.dataset, self.sampler, self.options = dataset, sampler, options
+
+    def __getitem__(self, position: int) -> Sample:
+        generator = np.random.default_rng([self.sampler.seed, position, 1])
+        return augment(self.dataset[self.sampler.index(position)], self.options, generator)
+
+
+def loader(
+    dataset: Dataset, sampler: StepSampler, workers: int, options: AugmentOptions | None = None
+) -> Generator[dict[str, torch.Tensor], None, None]:
+    """Batches in the sampler's order; ``workers`` processes change the speed and nothing else.
+
+    With ``options`` each pair is augmented, as a function of the sampler's seed and of the pair's position alone.
+    """
     batches = DataLoader(
-        dataset,  # pyright: ignore[reportArgumentType]
-        batch_sampler=sampler,
+        dataset if options is None else Augmented(dataset, sampler, options),  # pyright: ignore[reportArgumentType]
+        batch_sampler=sampler if options is None else map(list, sampler.positions()),
         num_workers=workers,
         collate_fn=collate,
         worker_init_fn=_quiet_worker if workers else None,
@@ -94,6 +120,17 @@ def _intensities(samples: list[Sample]) -> dict[str, torch.Tensor]:
     }
 
 
+def _polarization(samples: list[Sample]) -> dict[str, torch.Tensor]:
+    names = samples[0].polarization.keys()
+    other = next((sample for sample in samples if sample.polarization.keys() != names), None)
+    if other is not None:
+        first, second = (
+            f"{s.name or 'a sample'} has {', '.join(s.polarization) or 'none'}" for s in (samples[0], other)
+        )
+        raise PolzooError(f"samples of one batch must have the same polarization maps: {first}, {second}")
+    return {name: _stack([sample.polarization[name] for sample in samples]) for name in names}
+
+
 def _truth(sample: Sample) -> np.ndarray:
     if sample.disparity is None:
         raise PolzooError(f"{sample.name or 'a sample'} has no true disparity, which this recipe's loss needs")
@@ -104,5 +141,5 @@ def _absent(sample: Sample) -> np.ndarray:
     return np.zeros((1, *sample.left.shape[1:]), dtype=bool)
 
 
-def _stack(arrays: list[np.ndarray]) -> torch.Tensor:
+def _stack(arrays: Sequence[np.ndarray]) -> torch.Tensor:
     return torch.from_numpy(np.stack(arrays))

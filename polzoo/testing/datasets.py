@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Mapping
 from dataclasses import fields
 
 import numpy as np
@@ -13,7 +14,7 @@ from polzoo.testing.contract import require, rule, skip
 from polzoo.testing.subjects import Component
 
 FEW = 4
-MASKS, VIEWS = ("valid", "visible", "glass"), ("left", "right", "intensity_left", "intensity_right")
+MASKS, VIEWS = ("valid", "visible", "outside", "glass"), ("left", "right", "intensity_left", "intensity_right")
 
 
 @rule("dataset")
@@ -55,6 +56,10 @@ def samples(component: Component) -> None:
         for name in MASKS:
             if getattr(sample, name) is not None:
                 _require_array(getattr(sample, name), name, (1, *size), np.bool_)
+        for name, values in sample.polarization.items():
+            _require_array(values, name, (*values.shape[:-2][:1], *size), np.float32)
+        if sample.objects is not None:
+            _require_array(sample.objects, "objects", (1, *size), np.uint8)
         require(isinstance(sample.name, str), f"its name is {sample.name!r}")
 
 
@@ -122,6 +127,8 @@ def _require_array(value: np.ndarray, name: str, shape: tuple[int, ...], kind: t
 
 
 def _same(a: object, b: object) -> bool:
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(_same(a[name], b[name]) for name in a)
     return np.array_equal(a, b) if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) else a == b
 
 

