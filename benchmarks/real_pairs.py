@@ -1,4 +1,4 @@
-"""A CSV manifest of the real pairs with ground truth, for ``polzoo eval MODEL --data real_pairs.csv``.
+"""A CSV manifest of the pairs of the protocol ``real-pairs``, for commands that take files of your own.
 
     python benchmarks/real_pairs.py ../shared/data runs/real_pairs.csv
 
@@ -19,35 +19,7 @@ import numpy as np
 from polzoo.data.files import read_bytes, write_bytes
 from polzoo.data.folder import COLUMNS
 from polzoo.errors import PolzooError
-
-PAIRS: dict[str, dict[str, str]] = {
-    "teddy": {
-        "left": "mid2003_teddy/im2.png",
-        "right": "mid2003_teddy/im6.png",
-        "disparity": "mid2003_teddy/disp2.png",
-        "scale": "4",
-    },
-    "wood2": {
-        "left": "mid2006_Wood2/view1.png",
-        "right": "mid2006_Wood2/view5.png",
-        "disparity": "mid2006_Wood2/disp1.png",
-        "scale": "2",
-    },
-    "motorcycle": {
-        "left": "mid2014Q_Motorcycle/im0.png",
-        "right": "mid2014Q_Motorcycle/im1.png",
-        "disparity": "mid2014Q_Motorcycle/disp0GT.pfm",
-    },
-    "aloe": {
-        "left": "opencv_aloe/aloeL.jpg",
-        "right": "opencv_aloe/aloeR.jpg",
-        "disparity": "opencv_aloe/aloeGT.png",
-        "scale": "1",
-        "offset": "0.5",
-    },
-    "sceneflow": {"disparity": "sceneflow_A-0032-0006/disp_left.pfm"},
-}
-"""Files as they are, relative to the data; scales as in the data's specification."""
+from polzoo.evaluation.real_pairs import PAIRS
 
 
 def write_manifest(data: Path, manifest: Path) -> Path:
@@ -55,10 +27,11 @@ def write_manifest(data: Path, manifest: Path) -> Path:
     beside = manifest.parent / f"{manifest.stem}_files"
     made = _convert(data, beside)
     rows = []
-    for name, row in PAIRS.items():
-        files = {key: _relative(data / text, manifest) for key, text in row.items() if key not in ("scale", "offset")}
-        files |= {key: _relative(path, manifest) for key, path in made.get(name, {}).items()}
-        rows.append({"name": name, "polarity": "none"} | row | files)
+    for name, pair in PAIRS.items():
+        files = {kind: data / pair.folder / getattr(pair, kind) for kind in ("left", "right", "disparity")}
+        files |= made.get(name, {})
+        about = {"name": name, "polarity": "none", "scale": pair.scale, "offset": pair.offset}
+        rows.append(about | {kind: _relative(path, manifest) for kind, path in files.items()})
     manifest.parent.mkdir(parents=True, exist_ok=True)
     with manifest.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, COLUMNS)

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from polzoo.data.sample import Sample
-from polzoo.evaluation.evaluate import Tally, open_data
+from polzoo.evaluation.averages import Tally
+from polzoo.evaluation.evaluate import open_data
 from polzoo.evaluation.metrics import EPE, Bad
 from polzoo.evaluation.options import SGBMOptions
 from polzoo.evaluation.report import versions
@@ -62,14 +63,14 @@ def measure(choice: Choice, samples: list[Sample]) -> dict[str, Any]:
     """One row of the result: canonical spec, bad-3 (%), EPE (px) and their sum over all pixels."""
     settings = options(choice)
     assert settings is not None
-    match, bad, epe, start = SGBMFilled(settings), (Bad(), Tally()), (EPE(), Tally()), time.perf_counter()
+    match, bad, epe, start = SGBMFilled(settings), (Bad(), Tally("%")), (EPE(), Tally()), time.perf_counter()
     predictions = [match(sample.left, sample.right) for sample in samples]
     spent = time.perf_counter() - start
     for sample, predicted in zip(samples, predictions, strict=True):
         assert sample.disparity is not None and sample.valid is not None
         for metric, tally in (bad, epe):
             tally.add(*metric(predicted, sample.disparity[0], sample.valid[0]))
-    share, error = bad[1].result("%")["pixels"], epe[1].result("px")["pixels"]
+    share, error = bad[1].result()["pixels"], epe[1].result()["pixels"]
     assert share is not None and error is not None
     spec = format_part("baseline", Part("sgbm-filled", settings))
     return {"spec": spec, "bad-3": share, "epe": error, "score": share + error, "ms": 1000 * spent / len(samples)}

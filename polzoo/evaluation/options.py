@@ -13,6 +13,21 @@ class BadOptions(Options):
     """Which error makes a pixel bad."""
 
     threshold: float = Field(default=3.0, ge=0.0, le=1000.0, description="an error above this is bad, pixels")
+    missing: Literal["bad", "skip"] = Field(
+        default="bad", description="a pixel without estimate counts as bad, or is left out"
+    )
+
+
+class QuantileOptions(Options):
+    """Which share of the pixels stays below the error that is given."""
+
+    percent: int = Field(default=90, ge=1, le=99, description="share of the pixels, percent")
+
+
+class RealPairsOptions(Options):
+    """Where the five pairs lie."""
+
+    root: str = Field(min_length=1, description="folder that holds mid2003_teddy, mid2006_Wood2, …")
 
 
 class SGBMOptions(Options):

@@ -44,10 +44,10 @@ def is_checkpoint(text: str) -> bool:
 
 def _checkpoint(text: str) -> Subject:
     import polzoo
-    from polzoo.config import WEIGHTS, read_config
+    from polzoo.config import read_config
     from polzoo.names import resolve
 
-    return Subject(text, polzoo.load(text), f"sha256 {read_config(resolve(text)).sha256[WEIGHTS]}")
+    return Subject(text, polzoo.load(text), f"sha256 {read_config(resolve(text)).weights_sha256}")
 
 
 def _fresh(text: str, seed: int) -> Subject:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,13 @@ import pytest
 from polzoo.data.sample import Sample
 from polzoo.errors import PolzooError
 from polzoo.evaluation import report
-from polzoo.evaluation.evaluate import Tally, evaluate, open_data
+from polzoo.evaluation.averages import Tally
+from polzoo.evaluation.evaluate import commit, evaluate, open_data
+from polzoo.evaluation.measure import measure
+from polzoo.evaluation.methods import Gate, Method, Prediction
+from polzoo.evaluation.metrics import EPE
+from polzoo.evaluation.protocol import Protocol
+from polzoo.evaluation.summary import Summary
 from polzoo.registry import registry
 
 
@@ -42,9 +50,10 @@ def methods() -> Iterator[None]:
 
 
 def pair(disparity: float, width: int, glass: bool | None = False, height: int = 4) -> Sample:
+    """A plain pair of one disparity."""
     picture, shape = np.full((3, height, width), 0.5, np.float32), (1, height, width)
     mask = None if glass is None else np.full(shape, glass)
-    return Sample(picture, picture, 0.0, np.full(shape, disparity, np.float32), np.ones(shape, bool), None, mask)
+    return Sample(picture, picture, 0.0, np.full(shape, disparity, np.float32), np.ones(shape, bool), glass=mask)
 
 
 # errors 2 and 4 on 4 × 9 and 4 × 19 predicted pixels; 40 and 80 pixels in all
@@ -52,7 +61,10 @@ PAIRS = [pair(12, 10), pair(14, 20)]
 
 
 def figures(result: dict, metric: str, region: str = "all") -> dict:
-    return result["methods"][0]["regions"][region][metric]
+    """The averages of the first method, without their interval."""
+    found = dict(result["methods"][0]["regions"][region][metric])
+    found.pop("interval")
+    return found
 
 
 def test_both_averages_by_hand() -> None:
@@ -67,14 +79,15 @@ def test_both_averages_by_hand() -> None:
     assert figures(result, "bad-3")["pixels"] == pytest.approx(100 * (4 + 80) / 120)
     assert figures(result, "bad-3")["pairs"] == pytest.approx((10 + 100) / 2)
     assert figures(result, "density")["pixels"] == pytest.approx(100 * 112 / 120)
-    assert result["data"] == {"spec": "two pairs", "pairs": 2, "names": ["", ""]}
+    assert result["data"] == {"spec": "two pairs", "pairs": 2, "of": 2, "names": ["", ""]}
 
 
 def test_averages_do_not_depend_on_order() -> None:
     rng = np.random.default_rng(0)
     pairs = [pair(float(d), int(w)) for d, w in zip(rng.uniform(0, 60, 9), rng.integers(8, 30, 9), strict=True)]
     forth, back = evaluate(["constant"], pairs), evaluate(["constant"], pairs[::-1])
-    assert forth["methods"][0]["regions"] == back["methods"][0]["regions"]
+    for label in forth["metrics"]:
+        assert figures(forth, label) == figures(back, label)
 
 
 def test_an_empty_region_is_left_out_and_counted_never_zero() -> None:
@@ -99,7 +112,8 @@ def test_methods_side_by_side_see_the_same_pairs() -> None:
         alone = evaluate([spec], data, data=name, limit=2)["methods"][0]
         together = both["methods"][place]
         assert alone["regions"] == together["regions"] and alone["name"] == spec
-    assert both["data"] == {"spec": name, "pairs": 2, "names": [f"synthetic/seed7001/{i:06d}" for i in range(2)]}
+    names = [f"synthetic/seed7001/{i:06d}" for i in range(2)]
+    assert both["data"] == {"spec": name, "pairs": 2, "of": 3, "names": names}
     assert both["methods"][1]["spec"] == "sgbm-filled(num_disparities=32)"
     assert figures({"methods": both["methods"][1:]}, "density")["pixels"] == 100
 
@@ -109,8 +123,8 @@ def test_everything_but_times_is_the_same_again() -> None:
 
     def run() -> dict:
         result = evaluate(["sgbm-filled"], data, data=name)
-        assert result.pop("run")["versions"]["numpy"] == np.__version__
-        assert result["methods"][0].pop("median_ms") > 0
+        run = result.pop("run")
+        assert run["versions"]["numpy"] == np.__version__ and run["median_ms"]["sgbm-filled"] > 0
         return result
 
     assert run() == run()
@@ -142,11 +156,50 @@ def test_a_checkpoint_runs_as_its_model_does(tmp_path: Path) -> None:
     assert result["methods"][0]["iterations"] == 2 and result["methods"][0]["kind"] == "checkpoint"
 
 
+def test_maps_that_a_fusion_does_not_read_are_left_alone() -> None:
+    pytest.importorskip("torch")
+    tiny = "raft-lite(hidden_dim=8,context_dim=8,feature_dim=8,width=4,corr_levels=2,corr_radius=2)"
+    sample, stokes = scene(), {"stokes_left": np.ones((3, 64, 96), np.float32)}
+    one, other = (evaluate([tiny], [s], iterations=1) for s in (sample, replace(sample, polarization=stokes)))
+    assert one["methods"] == other["methods"] and one["methods"][0]["gate_auc"] is None
+
+
+def test_a_gate_that_is_glass_scores_one_and_the_curve_ends_with_the_figure() -> None:
+    """A method of the same form as a model's: two iterations, the gate open on glass alone."""
+    sample = scene()
+    assert sample.disparity is not None and sample.glass is not None
+    steps = (sample.disparity[0] + 4, sample.disparity[0] + 1)
+    prediction = Prediction(steps[-1], steps, sample.glass[0].astype(np.float32))
+    record = measure(0, sample, [Method("m", "checkpoint", "m", lambda _: prediction, 2)], [EPE()], Protocol())
+    (method,) = Summary([record], [EPE()], Protocol()).methods
+    assert method["gate_auc"] == {"mean": 1, "pairs": 1} and method["curve"] == pytest.approx([4, 1])
+
+
+def scene() -> Sample:
+    return open_data("synthetic(seed=7001,length=1,height=64,width=96,max_disparity=16.0,glass=1.0)")[0][0]
+
+
+def test_a_sparse_gate_keeps_what_an_iteration_before_said() -> None:
+    torch = pytest.importorskip("torch")
+    gate, nan = Gate(), float("nan")
+    for values in ([1.0, 2, 3, nan], [nan, 5, nan, nan]):
+        both = torch.tensor([[[values], [[v + 2 for v in values]]]])  # (1, 2, 1, 4): the mean over channels is v + 1
+        gate.record(0, "gate", both)
+        gate.record(0, "residual", 9 * both)
+    gate.record(None, "gate", torch.full((1, 1, 1, 4), 7.0))
+    assert gate.value is not None and np.array_equal(gate.value, [[2, 6, 4, nan]], equal_nan=True)
+
+
+def test_the_commit_is_that_of_the_checkout() -> None:
+    found = commit()
+    assert found is None or re.fullmatch(r"[0-9a-f]{12}\+?", found)
+
+
 def test_tallies_add_up_exactly() -> None:
     tally = Tally()
     for total, count in ((1e16, 3), (1.0, 0), (-1e16, 4)):
         tally.add(total, count)
-    assert tally.result("px")["pixels"] == 1 / 7  # a running sum would have lost the 1
+    assert tally.result()["pixels"] == 1 / 7  # a running sum would have lost the 1
 
 
 @pytest.mark.parametrize(
@@ -157,7 +210,8 @@ def test_tallies_add_up_exactly() -> None:
         (["sgmb-filled"], "did you mean 'sgbm-filled'"),
         (["sgbm(block=3)"], "unknown option of baseline 'sgbm'.*block_size"),
         (["sgbm(block_size=4)"], "block_size must be odd"),
-        (["raft-lite+v2c"], "is a spec, whose weights are untrained"),
+        (["raft-light+v2c"], "did you mean 'raft-lite'"),
+        (["rafft"], "unknown checkpoint, baseline or backbone 'rafft'; did you mean 'raft'"),
         (["dir:/nowhere/at/all"], "nowhere"),
         (["wrong"], r"'wrong' gave a disparity of shape \(1, 4, 10\)"),
     ],
@@ -197,9 +251,10 @@ def test_the_table_and_the_file(tmp_path: Path) -> None:
     assert lines[0] == "d: 2 pairs, averages over pixels"
     assert lines[2].split() == ["constant", "baseline=constant"]
     assert "glass (1 pair, 1 empty)" in lines and "  epe [px]" in lines[4] and lines[4].split()[2:] == ["3.357"] * 2
+    assert "out-of-frame (0 pairs, 2 empty)" not in lines and "median ms per pair" in lines[-1]
     (tmp_path / "other").write_text("stays")
     path = report.write([result], tmp_path)
-    assert json.loads(path.read_text()) == {"format": 1, "evaluations": [result]} and result["run"]["command"] == "c"
+    assert json.loads(path.read_text()) == {"format": 2, "evaluations": [result]} and result["run"]["command"] == "c"
     assert {file.name for file in tmp_path.iterdir()} == {"eval.json", "other"}
 
 
