@@ -12,7 +12,7 @@ from typing import Any, get_args
 import torch
 from pydantic import ValidationError
 
-from polzoo import __version__, atomic, golden, weights
+from polzoo import __version__, atomic, delta, golden, model_card, weights
 from polzoo import spec as specs
 from polzoo.config import (
     CARD,
@@ -21,24 +21,37 @@ from polzoo.config import (
     GOLDEN,
     RECIPE,
     WEIGHTS,
+    Alias,
     Config,
     DiskType,
     Provenance,
+    Target,
     digest,
     inside,
     licences_of,
     plugins_of,
     raw,
+    read_alias,
     read_config,
     write_config,
 )
 from polzoo.errors import PolzooError, home, one_line, unknown
 from polzoo.model import StereoModel
-from polzoo.names import resolve
+from polzoo.names import effective, find, follow, resolve
 from polzoo.spec import ModelSpec, Part
 from polzoo.zoo import build
 
-__all__ = ["Check", "Config", "VerifyReport", "load_folder", "read_config", "resolve", "save", "verify"]
+__all__ = [
+    "Check",
+    "Config",
+    "VerifyReport",
+    "load_folder",
+    "read_config",
+    "resolve",
+    "save",
+    "save_alias",
+    "verify",
+]
 
 
 # ---------------------------------------------------------------------------------------------------------- writing
@@ -52,9 +65,10 @@ def save(
     provenance: Mapping[str, Any] | None = None,
     recipe: str | Mapping[str, Any] | None = None,
     card: str | None = None,
-    dtype: DiskType = "float32",
+    dtype: DiskType | None = None,
     execution: str | None = None,
     licence: str | None = None,
+    base: str | None = None,
 ) -> Path:
     """Write a checkpoint folder; it appears whole, replacing the checkpoint that was there, or not at all.
 
@@ -62,24 +76,29 @@ def save(
         model: in its trainable form and float32, on any device.
         provenance: any of recipe, data, steps, parent, seed, note.
         recipe: the resolved recipe, TOML text or a table.
-        card: text of README.md; left out, a short one is written.
-        dtype: of floating tensors on disk, float32, float16 or bfloat16.
+        card: text of README.md; left out, it is made by :mod:`polzoo.model_card`.
+        dtype: of floating tensors on disk, float32 (unless the base has another), float16 or bfloat16.
         execution: spec text of the update operator that suits the model, such as ``"flashgru(density=0.2)"``.
         licence: of the weights; left out, the licences of the parts.
+        base: a checkpoint that is written whole; only tensors that differ from its, once rounded, are stored. A base
+            in the same folder as the new checkpoint is found beside it wherever both go.
 
     Raises:
-        PolzooError: a fused copy, weights or an output that are not finite, a wrong argument, a folder that holds
-            anything but a checkpoint, or a disk that cannot be written.
+        PolzooError: a fused copy, weights or an output that are not finite, a wrong argument, a base that does not
+            fit, a folder that holds anything but a checkpoint, or a disk that cannot be written.
     """
     target = Path(os.path.realpath(home(folder)))
     _refuse_foreign(target)
+    shared = None if base is None else delta.Shared.open(base, target, dtype)
+    dtype = dtype or ("float32" if shared is None else shared.dtype)
     if dtype not in get_args(DiskType):
         raise unknown("dtype on disk", dtype, get_args(DiskType))
     if getattr(model, "fused", False):
         raise PolzooError("cannot save a fused copy: save the model that it was made of")
     made_of = specs.from_dict(specs.to_dict(model.spec))
     part = None if execution is None else specs.parse_part("update", execution)
-    files = {WEIGHTS: weights.pack(model, dtype)}
+    tensors = weights.tensors_of(model, dtype)
+    files = {WEIGHTS: weights.pack(tensors if shared is None else shared.leave_out(tensors))}
     if recipe is not None:
         files[RECIPE] = _toml(recipe).encode()
     with atomic.folder(target) as work:
@@ -96,15 +115,47 @@ def save(
             plugins=plugins_of(made_of, part),
             dtype=dtype,
             sha256=hashes,
+            base=None if shared is None else shared.block(tensors),
             provenance=_provenance(provenance or {}),
         )
         reread = golden.pack(_build(config, work, made_of))
         (work / GOLDEN).write_bytes(reread)
         hashes[GOLDEN] = hashlib.sha256(reread).hexdigest()
         config = config.model_copy(update={"sha256": hashes})
-        (work / CARD).write_text(card if card is not None else _card(target.name, config), encoding="utf-8")
         write_config(work, config)
+        text = model_card.render(work, f"./{target.name}") if card is None else card
+        (work / CARD).write_text(text, encoding="utf-8")
     return target
+
+
+def save_alias(
+    folder: str | Path, target: str, execution: str, *, summary: str = "", licence: str | None = None
+) -> Path:
+    """Write a checkpoint folder without tensors: ``target``'s, run by the update operator ``execution``.
+
+    Raises:
+        PolzooError: no such target, or an alias; an operator that cannot run it; a folder that holds anything but a
+            checkpoint, or a disk that cannot be written.
+    """
+    place = Path(os.path.realpath(home(folder)))
+    _refuse_foreign(place)
+    there = find(target)
+    if read_alias(there) is not None:
+        raise PolzooError(f"{target!r} is an alias itself; name the checkpoint with the tensors")
+    config, part = read_config(there), specs.parse_part("update", execution)
+    load_folder(there, update=execution)
+    text = specs.format_part("update", part)
+    alias = Alias(
+        polzoo=__version__,
+        summary=summary or f"{config.summary or target}, run by {text}",
+        licence=config.licence if licence is None else licence,
+        alias=Target(name=delta.name_for(target, there, place), sha256=str(config.weights_sha256)),
+        execution=text,
+    )
+    with atomic.folder(place) as work:
+        write_config(work, alias)
+        (work / CARD).write_text(model_card.render(work, f"./{place.name}"), encoding="utf-8")
+    return place
 
 
 def _refuse_foreign(target: Path) -> None:
@@ -133,14 +184,6 @@ def _toml(recipe: str | Mapping[str, Any]) -> str:
     return recipe if isinstance(recipe, str) else tomli_w.dumps(dict(recipe))
 
 
-def _card(name: str, config: Config) -> str:
-    """A README.md with what the Hub wants to know in front."""
-    licence = config.licence.lower() if " " not in config.licence else "other"
-    head = f"library_name: polzoo\npipeline_tag: depth-estimation\nlicense: {licence}\ntags: [stereo, disparity]"
-    text = f"{config.summary or 'A stereo model.'}\n\n`{config.spec()}`\n\nLicence: {config.licence}"
-    return f"---\n{head}\n---\n\n# {name}\n\n{text}\n"
-
-
 # ---------------------------------------------------------------------------------------------------------- reading
 
 
@@ -159,11 +202,10 @@ def load_folder(
         dtype: floating type of the weights; float32 unless given, whatever they are on disk.
 
     Raises:
-        PolzooError: anything about the folder that is not exactly as it was written, a plugin that is missing, an
-            unknown operator, or a device that is not there.
+        PolzooError: anything about the folder that is not exactly as it was written, an alias's target or a delta's
+            base among it; a plugin that is missing, an unknown operator, or a device that is not there.
     """
-    folder = Path(path)
-    config = read_config(folder)
+    config, folder = effective(Path(path)), follow(Path(path))[0]
     spec = config.spec()
     if update is not None:
         spec = replace(spec, update=_operator(config, update))
@@ -180,9 +222,7 @@ def _operator(config: Config, text: str) -> Part:
 
 def _build(config: Config, folder: Path, spec: ModelSpec) -> StereoModel:
     """A fresh model with the folder's weights; the process's random numbers stay where they were."""
-    if WEIGHTS not in config.sha256:
-        raise PolzooError(f"{folder / CONFIG} holds no sha256 of {WEIGHTS}")
-    tensors = weights.read(folder, WEIGHTS, config.sha256[WEIGHTS])
+    tensors = delta.tensors(config, folder)
     with torch.random.fork_rng(devices=[]):
         model = build(spec, config.settings, fresh=False)
     weights.fill(model, tensors, str(folder / WEIGHTS), config.dtype)
@@ -224,21 +264,27 @@ def verify(
     Raises:
         PolzooError: there is no such checkpoint, or its config is no JSON at all.
     """
-    folder = resolve(name)
-    raw(folder)
+    named = find(name)
+    raw(named)
     checks: list[Check] = []
     try:
+        folder, alias = follow(named)
         config = read_config(folder)
-        checks.append(Check("config", True, f"unchanged: format {config.format}, written by polzoo {config.polzoo}"))
+        stands = f"an alias of {alias.alias.name}, which is " if alias else ""
+        of = f", with the tensors of {config.base.name} that it shares" if config.base else ""
+        written = f"{stands}unchanged: format {config.format}, written by polzoo {config.polzoo}"
+        checks.append(Check("config", True, written))
         checks.append(_hashes(config, folder))
-        model = load_folder(folder, update=update, device=device)
+        model = load_folder(named, update=update, device=device)
         count = sum(p.numel() for p in model.parameters())
-        checks.append(Check("load", True, f"every tensor fits: {model.spec}, {count:,} parameters"))
+        checks.append(Check("load", True, f"every tensor fits{of}: {model.spec}, {count:,} parameters"))
+        if alias and update is None:  # its target's output says that the tensors are right
+            model = load_folder(folder, device=device)
         checks.append(_golden(config, folder, model, device))
     except PolzooError as error:
         failed = ("config", "hash", "load", "golden")[len(checks)]
         checks.append(Check(failed, False, str(error)))
-    return VerifyReport(os.fspath(name), folder, tuple(checks))
+    return VerifyReport(os.fspath(name), named, tuple(checks))
 
 
 def _hashes(config: Config, folder: Path) -> Check:

@@ -7,18 +7,74 @@ import re
 from pathlib import Path
 
 from polzoo import cards, hub
-from polzoo.config import CONFIG, WEIGHTS, digest, inside
+from polzoo import spec as specs
+from polzoo.components import with_article
+from polzoo.config import CONFIG, WEIGHTS, Alias, Config, digest, inside, read_alias, read_config
 from polzoo.errors import PolzooError, home, shorten, unknown
 from polzoo.registry import Entry
 
-_HUB = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@(?P<revision>[\w./-]+))?", re.ASCII)
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
-def resolve(name: str | os.PathLike[str]) -> Path:
-    """The folder of a checkpoint.
+def resolve(name: str | os.PathLike[str], *, refresh: bool = False) -> Path:
+    """The folder with the tensors of a checkpoint: :func:`find`, and of an alias its target."""
+    return follow(find(name, refresh=refresh))[0]
+
+
+def follow(folder: Path) -> tuple[Path, Alias | None]:
+    """(the folder with tensors, the alias that led to it): of any checkpoint but an alias the folder itself.
+
+    Raises:
+        PolzooError: an alias whose target is not there, is an alias itself, or has other weights than it had.
+    """
+    alias = read_alias(folder)
+    if alias is None:
+        return folder, None
+    target, where = beside(folder, alias.alias.name, "alias"), f"{folder} is an alias of {alias.alias.name!r}"
+    if read_alias(target) is not None:
+        raise PolzooError(f"{where}, which is an alias itself; name the checkpoint with the tensors")
+    found = read_config(target).weights_sha256
+    if found != alias.alias.sha256:
+        raise PolzooError(f"{where}, whose weights have changed: {str(found)[:12]}…, not {alias.alias.sha256[:12]}…")
+    return target, alias
+
+
+def effective(folder: Path) -> Config:
+    """The config of a checkpoint folder; of an alias its target's, with what the alias says instead."""
+    target, alias = follow(folder)
+    config = read_config(target)
+    if alias is None:
+        return config
+    model = {**config.model, "update": specs.part_to_dict("update", specs.parse_part("update", alias.execution))}
+    own = {key: getattr(alias, key) for key in ("summary", "licence", "execution") if getattr(alias, key)}
+    return config.model_copy(update={**own, "model": model})
+
+
+def beside(folder: Path, name: str, what: str) -> Path:
+    """The folder that a checkpoint's config names: one of that name beside it, else what the name means anywhere.
+
+    Raises:
+        PolzooError: there is none; ``what`` says what the checkpoint is.
+    """
+    near = Path(os.path.realpath(folder)).parent / name
+    if _NAME.fullmatch(name) and (near / CONFIG).is_file():
+        return near
+    try:
+        return find(name)
+    except PolzooError as error:
+        raise PolzooError(
+            f"{folder} is {with_article(what)} of {shorten(name)!r}, which is not here: {error}"
+        ) from error
+
+
+def find(name: str | os.PathLike[str], *, refresh: bool = False) -> Path:
+    """The folder of a checkpoint, an alias's own.
 
     ``dir:PATH`` and ``hf:ORG/NAME[@REVISION]`` say what they are. Otherwise a name with a separator is a path if
     there is one, and a name without is never the working directory's: published models, then the Hub.
+
+    Args:
+        refresh: of what is on the Hub, ask there what the revision is now, and check what the cache has.
 
     Raises:
         PolzooError: there is no such checkpoint (with the nearest match), or it cannot be fetched.
@@ -28,7 +84,7 @@ def resolve(name: str | os.PathLike[str]) -> Path:
     if name.startswith("dir:"):
         return _folder(name.removeprefix("dir:"))
     if name.startswith("hf:"):
-        return _fetch(name.removeprefix("hf:"))
+        return _fetch(name.removeprefix("hf:"), refresh)
     path = _path(name)
     if path is not None and path.exists():
         return _folder(name)
@@ -36,11 +92,11 @@ def resolve(name: str | os.PathLike[str]) -> Path:
     path = _path(name)
     found = {card.name: card.source for card in cards.checkpoints()}
     if name in found:
-        return _published(name, found[name])
+        return _published(name, found[name], refresh)
     if path is not None:
-        if name.startswith((".", "/", "~")) or not _HUB.fullmatch(name):
+        if name.startswith((".", "/", "~")) or not hub.ADDRESS.fullmatch(name):
             raise PolzooError(f"there is no folder {shorten(name)!r}")
-        return _fetch(name)
+        return _fetch(name, refresh)
     raise PolzooError(f"{unknown('checkpoint', name, found)}{_hint(name)}")
 
 
@@ -67,19 +123,19 @@ def _folder(text: str) -> Path:
     if not path.is_dir():
         raise PolzooError(f"{shorten(text)!r} is a file; name the checkpoint folder that holds {CONFIG}")
     if not (path / CONFIG).exists():
-        also = f"; a repository on the Hub is written hf:{text}" if _HUB.fullmatch(text) else ""
+        also = f"; a repository on the Hub is written hf:{text}" if hub.ADDRESS.fullmatch(text) else ""
         if (path / "checkpoint" / CONFIG).exists():  # a run of `polzoo train`
             also = f"; the checkpoint of this run is {os.path.join(text, 'checkpoint')}"
         raise PolzooError(f"the folder {shorten(text)!r} is no checkpoint: it has no {CONFIG}{also}")
     return path
 
 
-def _published(name: str, source: Path | Entry) -> Path:
+def _published(name: str, source: Path | Entry, refresh: bool) -> Path:
     if isinstance(source, Path):
         return source
     folder = source.folder()
     if folder is None:
-        folder = _fetch(source.target.removeprefix("hf:"))
+        folder = _fetch(source.target.removeprefix("hf:"), refresh)
         found = digest(inside(folder, WEIGHTS))
         if found != source.sha256:
             raise PolzooError(
@@ -89,11 +145,9 @@ def _published(name: str, source: Path | Entry) -> Path:
     return folder
 
 
-def _fetch(address: str) -> Path:
-    match = _HUB.fullmatch(address)
-    if match is None or ".." in address:
-        raise PolzooError(f"{shorten(address)!r} is no address on the Hub; write org/name or org/name@revision")
-    return hub.fetch(match["repo"], match["revision"])
+def _fetch(address: str, refresh: bool) -> Path:
+    repo_id, revision = hub.parse(address)
+    return hub.fetch(repo_id, revision, refresh=refresh)
 
 
 def _hint(name: str) -> str:

@@ -23,8 +23,8 @@ _FOREIGN = {
 }
 
 
-def pack(model: nn.Module, dtype: str) -> bytes:
-    """The state of a trainable model as the bytes of a safetensors file.
+def tensors_of(model: nn.Module, dtype: str) -> dict[str, Tensor]:
+    """The state of a trainable model as it is on disk.
 
     Args:
         dtype: of floating tensors on disk: float32, float16 or bfloat16. Integers stay what they are.
@@ -44,7 +44,25 @@ def pack(model: nn.Module, dtype: str) -> bytes:
         for name, x in state.items()
     }
     _refuse_infinite(tensors, f"cannot save as {dtype}")
-    return safetensors.save(tensors, {"format": "pt"})
+    return tensors
+
+
+def pack(tensors: Mapping[str, Tensor]) -> bytes:
+    """The bytes of a safetensors file; equal tensors give equal bytes."""
+    return safetensors.save(dict(tensors), {"format": "pt"})
+
+
+def differing(tensors: Mapping[str, Tensor], base: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
+    """Those of ``tensors`` that are not bit for bit what ``base`` has.
+
+    Raises:
+        PolzooError: ``base`` (named by ``where``) has other names, shapes or types.
+    """
+    strange = tensors.keys() ^ base.keys()
+    strange |= {name for name in tensors.keys() - strange if _form(tensors[name]) != _form(base[name])}
+    if strange:
+        raise PolzooError(f"{where} is no base for this model: it differs in {_some(sorted(strange))}; save it whole")
+    return {name: x for name, x in tensors.items() if not torch.equal(_bits(x), _bits(base[name]))}
 
 
 def read(folder: Path, name: str, sha256: str) -> dict[str, Tensor]:
@@ -122,6 +140,14 @@ def _refuse_infinite(tensors: Mapping[str, Tensor], where: str) -> None:
     bad = [name for name, x in tensors.items() if x.is_floating_point() and not bool(torch.isfinite(x).all())]
     if bad:
         raise PolzooError(f"{where}: {len(bad)} tensors hold NaN or infinite values ({_some(bad)})")
+
+
+def _form(x: Tensor) -> tuple[torch.Size, torch.dtype]:
+    return x.shape, x.dtype
+
+
+def _bits(x: Tensor) -> Tensor:
+    return x.contiguous().view(torch.uint8) if x.ndim else x.reshape(1).view(torch.uint8)
 
 
 def _half(x: Tensor) -> bool:

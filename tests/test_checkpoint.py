@@ -18,7 +18,7 @@ from polzoo import checkpoint, config, golden, names, weights, zoo
 from polzoo import spec as specs
 from polzoo.cards import Checkpoint
 from polzoo.checkpoint import load_folder, save, verify
-from polzoo.config import FILES, GOLDEN, HASHED, WEIGHTS
+from polzoo.config import EVAL, FILES, GOLDEN, HASHED, PICTURE, WEIGHTS
 from polzoo.errors import PolzooError
 from polzoo.interfaces import Fusion
 from polzoo.options import Options
@@ -85,7 +85,7 @@ def test_round_trip_is_bit_equal(model, original):
     assert again.spec == model.spec and again.settings == model.settings
     for (name, a), (other, b) in zip(model.state_dict().items(), again.state_dict().items(), strict=True):
         assert name == other and a.dtype == b.dtype and torch.equal(a, b)
-    assert {p.name for p in original.iterdir()} == set(FILES) - {"eval.json"}
+    assert {p.name for p in original.iterdir()} == set(FILES) - {EVAL, PICTURE}
     assert verify(f"dir:{original}").ok
 
 
@@ -639,14 +639,14 @@ def test_the_folder_of_a_run_hints_at_its_checkpoint(published, folder):
 
 
 def test_a_local_folder_comes_before_the_hub(published, folder, monkeypatch):
-    monkeypatch.setattr("polzoo.hub.fetch", lambda repo, revision: Path(f"/hub/{repo}/{revision}"))
-    assert names.resolve("org/name") == Path("/hub/org/name/None")
-    assert names.resolve("hf:org/name@v1") == Path("/hub/org/name/v1")
+    monkeypatch.setattr("polzoo.hub.fetch", lambda repo, revision, **_: Path(f"/hub/{repo}/{revision}"))
+    assert names.find("org/name") == Path("/hub/org/name/None")
+    assert names.find("hf:org/name@v1") == Path("/hub/org/name/v1")
     shutil.copytree(folder, "org/name")
-    assert names.resolve("org/name") == Path("org/name")
+    assert names.find("org/name") == Path("org/name")
     Path("org/empty").mkdir()
     with pytest.raises(PolzooError, match="hf:org/empty"):
-        names.resolve("org/empty")
+        names.find("org/empty")
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 
 import polzoo
-from polzoo import cards, checkpoint
-from polzoo.config import read_config
+from polzoo import cards, checkpoint, model_card
 from polzoo.data.options import SyntheticOptions
 from polzoo.data.synthetic import Synthetic
-from polzoo.evaluation import card
 from polzoo.evaluation.evaluate import evaluate, open_data
+from polzoo.names import effective
 
 CARDS = cards.folders()
 
@@ -25,12 +24,12 @@ def test_it_verifies(name):
 
 @pytest.mark.parametrize("name", CARDS)
 def test_the_card_is_what_its_files_say(name):
-    assert (CARDS[name] / "README.md").read_text() == card.render(CARDS[name])
+    assert (CARDS[name] / "README.md").read_text() == model_card.render(CARDS[name], name)
 
 
 @pytest.mark.parametrize("name", CARDS)
 def test_its_figures_are_of_these_weights(name):
-    weights = read_config(CARDS[name]).sha256["model.safetensors"]
+    weights = effective(CARDS[name]).weights_sha256
     for result in json.loads((CARDS[name] / "eval.json").read_text())["evaluations"]:
         assert [m["sha256"] for m in result["methods"] if m["kind"] == "checkpoint"] == [weights]
 

@@ -50,7 +50,7 @@ def bundled_pair() -> Sample:
     left, right = (read_image(folder / f"{side}.png").transpose(2, 0, 1).copy() for side in ("left", "right"))
     disparity, valid = read_disparity(folder / "disparity.png")
     glass = read_mask(folder / "glass.png")
-    return Sample(left, right, 1.0, disparity[None], valid[None], None, glass[None], name="demo")
+    return Sample(left, right, 1.0, disparity[None], valid[None], glass=glass[None], name="demo")
 
 
 def match(model: str, pair: Sample) -> Match:

@@ -1,0 +1,268 @@
+"""README.md of a checkpoint folder: every word and figure from its config, recipe and evaluation, and your own part.
+
+Front matter as the Hub reads it: https://huggingface.co/docs/hub/model-cards, its results by the format at
+https://github.com/huggingface/hub-docs/blob/main/modelcard.md.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from polzoo import hub
+from polzoo.config import CARD, EVAL, PICTURE, RECIPE, Config, read_alias
+from polzoo.errors import PolzooError, one_line
+from polzoo.names import effective
+from polzoo.registry import registry
+
+BEGIN = "<!-- your own words: from here to the end mark they stay when polzoo makes this card anew -->"
+END = "<!-- end of your own words -->"
+
+SHOWN = ("epe", "bad-3")
+"""Metrics of the tables beside the evaluation's headline, its first metric: the first of these that is another."""
+
+INDEXED = ("all", "glass")
+"""Regions whose figures stand in the front matter, too."""
+
+Result = Mapping[str, Any]
+
+
+class Handwritten(PolzooError):
+    """A card without the marks: somebody wrote it, and it must not be lost."""
+
+
+def render(folder: Path, address: str) -> str:
+    """The card of a checkpoint folder, an alias's too.
+
+    Args:
+        address: what ``polzoo.load`` takes: a published model's name, ``org/name`` or a path.
+
+    Raises:
+        Handwritten: the folder has a card that polzoo did not make.
+        PolzooError: no readable config, or an evaluation that is none.
+    """
+    config, results = effective(folder), evaluations(folder)
+    name = address.rstrip("/").rpartition("/")[2].partition("@")[0]
+    lines = [*_front(name, config, results), f"# {name}", "", *_about(folder, config), *_use(address)]
+    lines += [*_limits(config, results), *_training(folder, config), *_results(results, address)]
+    return "\n".join([*lines, BEGIN, own_words(folder), END, ""])
+
+
+def own_words(folder: Path) -> str:
+    """What stands between the marks of a folder's card; nothing where there is no card."""
+    file = folder / CARD
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError) as error:
+        raise PolzooError(f"{file} cannot be read: {one_line(error)}") from error
+    found = text.partition(BEGIN)[2].rpartition(END)
+    if not found[1]:
+        raise Handwritten(f"{file} was not made by polzoo and is kept: delete it, or add the two lines {BEGIN} {END}")
+    return found[0].strip("\n")
+
+
+def evaluations(folder: Path) -> list[Result]:
+    """The results in a folder's ``eval.json``, one per data set; none where there is no such file."""
+    file = folder / EVAL
+    if not file.exists():
+        return []
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))["evaluations"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PolzooError(f"{file} is no evaluation that can be read: {one_line(error)}") from None
+
+
+# --------------------------------------------------------------------------------------------------------- front matter
+
+
+def _front(name: str, config: Config, results: Sequence[Result]) -> Iterator[str]:
+    licence, parent = config.licence, (config.provenance.parent or "").removeprefix("hf:")
+    yield from ("---", "library_name: polzoo", "pipeline_tag: depth-estimation")
+    if re.fullmatch(r"[\w.-]+", licence):
+        yield f"license: {licence.lower()}"
+    else:  # more than one, which the Hub has no word for
+        yield from ("license: other", f"license_name: {json.dumps(licence)}")
+    if hub.ADDRESS.fullmatch(parent):
+        yield f"base_model: {parent.partition('@')[0]}"
+    polarized = ["polarization"] if config.settings.input.needs != "rgb" else []
+    yield f"tags: [{', '.join(['stereo', 'stereo-matching', 'disparity', *polarized])}]"
+    if results:
+        yield from ("model-index:", f"- name: {name}", "  results:")
+    for result in results:
+        yield from ("  - task: {type: depth-estimation, name: stereo matching}",)
+        title = json.dumps(_title(result).replace("`", ""))
+        yield f"    dataset: {{type: {json.dumps(_data(result))}, name: {title}}}"
+        yield "    metrics:"
+        for region in (name for name in result["regions"] if name in INDEXED):
+            for label, value in zip(_labels(result), _figures(result, _own(result), region), strict=True):
+                if value is not None:
+                    title = json.dumps(f"{label} [{result['metrics'][label]['unit']}], {region}")
+                    yield f"    - {{type: {label}, name: {title}, value: {value:.4g}}}"
+    yield from ("---", "")
+
+
+# --------------------------------------------------------------------------------------------------------- the sections
+
+
+def _about(folder: Path, config: Config) -> Iterator[str]:
+    summary, settings, alias = config.summary or "A stereo model", config.settings, read_alias(folder)
+    yield from (summary.rstrip(".") + ".", "")
+    if (folder / PICTURE).exists():
+        yield from (f"![polzoo's bundled scene, matched by this model: disparity, error, glass, gate]({PICTURE})", "")
+    yield from ("| | |", "|---|---|", f"| model | `{config.spec()}` |")
+    if alias is not None:
+        yield f"| alias | the weights of `{alias.alias.name}`, run by `{alias.execution}` |"
+    trained = f" (trained with {settings.schedule_steps})" if settings.schedule_steps else ""
+    yield f"| iterations | {settings.iterations}{trained} |"
+    yield f"| input | {_input(config)} |"
+    yield "| output | disparity of the left view in pixels, float32, of the input's size |"
+    yield f"| weights | {config.dtype} on disk, sha256 `{str(config.weights_sha256)[:16]}…` |"
+    yield from (f"| licence | {config.licence or 'not said'} |", "")
+
+
+def _input(config: Config) -> str:
+    block = config.settings.input
+    views = f"rectified {'linear' if block.gamma == 'linear' else 'display-coded'} RGB pair, values in [0, 1]"
+    if block.needs == "rgb":
+        return views
+    analysers = f"analysers {block.analysers} in front of (left, right) unless a call says otherwise"
+    return f"{views}; {analysers}" + ("" if block.needs == "pair" else f"; maps of {block.needs}")
+
+
+def _use(address: str) -> Iterator[str]:
+    yield from ("## Use", "", "```python", "import polzoo", "", f'model = polzoo.load("{address}")')
+    yield from ('disparity = model.predict("left.png", "right.png")  # (H, W) float32, pixels', "```", "")
+    yield from ("```bash", f"polzoo predict left.png right.png --model {address}", "```", "")
+
+
+def _limits(config: Config, results: Sequence[Result]) -> Iterator[str]:
+    yield from ("## Intended use and limits", "")
+    yield "* Disparity of rectified stereo pairs, for research and as a start for fine-tuning on pairs of your own."
+    names = [_dataset(text) for text in _trained_on(config)]
+    if names and set(names) == {"synthetic"}:
+        yield "* It has only ever seen rendered scenes; measure it on pairs like yours before you rely on it."
+    for result in results:
+        yield from _beaten(result)
+    yield ""
+
+
+def _beaten(result: Result) -> Iterator[str]:
+    """Where another method of the same evaluation has the lower headline: over everything, else region by region."""
+    behind = {region: found for region in result["regions"] if (found := _behind(result, region))}
+    overall = next(iter(result["regions"]), None)
+    if behind:
+        shown = "; ".join([behind[overall]] if overall in behind else behind.values())
+        yield f"* On {_title(result)} it is behind by {_labels(result)[0]}: {shown}."
+
+
+def _behind(result: Result, region: str) -> str | None:
+    figures = [_figures(result, place, region)[0] for place in range(len(result["methods"]))]
+    own = figures[_own(result)]
+    better = [(v, i) for i, v in enumerate(figures) if v is not None and own is not None and v < own]
+    if not better:
+        return None
+    value, place = min(better)
+    return f"{region} {own:.2f} against {value:.2f} of `{_short(result['methods'][place]['name'])}`"
+
+
+def _training(folder: Path, config: Config) -> Iterator[str]:
+    made, data = config.provenance, _trained_on(config)
+    yield from ("## Training", "")
+    if not data and not made.parent:
+        yield from ("The checkpoint does not say.", "")
+        return
+    for text in data:
+        entry = registry().find("dataset", _dataset(text))
+        own = "rendered by polzoo itself, no outside data" if _dataset(text) == "synthetic" else None
+        terms = own or f"{entry.summary if entry else 'data of its author'}; the terms of its publishers apply"
+        yield f"* data: `{text}` – {terms}"
+    how = [f"recipe `{made.recipe}`"] * bool(made.recipe) + [f"{made.steps:,} steps"] * bool(made.steps)
+    how += [f"seed {made.seed}"] * (made.seed is not None) + [f"from {made.parent}"] * bool(made.parent)
+    if how:
+        yield f"* how: {', '.join(how)}"
+    if (folder / RECIPE).exists():
+        yield f"* again: `polzoo train {RECIPE}`, with the file of this folder"
+    if made.note:
+        yield f"* note: {made.note}"
+    yield ""
+
+
+def _results(results: Sequence[Result], address: str) -> Iterator[str]:
+    yield from ("## Results", "")
+    if not results:
+        yield from (f"Not evaluated yet: `polzoo eval {address} --protocol synthetic-v1`.", "")
+    for result in results:
+        methods, labels, pairs = result["methods"], _labels(result), result["data"]["pairs"]
+        columns = [f"{_short(m['name'])} {label}" for m in methods for label in labels]
+        units = ", ".join(f"{label} in {result['metrics'][label]['unit']}" for label in labels)
+        yield from (f"### {_title(result)}", "", f"{pairs} pairs, averages over {_averaging(result)}; {units}.", "")
+        places = range(len(methods))
+        rows = {name: [v for i in places for v in _figures(result, i, name)] for name in result["regions"]}
+        yield from _table("region", columns, rows)
+        if pairs <= 10:
+            each = {n: [m["each"][label][i] for m in methods for label in labels] for i, n in enumerate(_names(result))}
+            yield from _table("pair", columns, each)
+        yield from ("```bash", result["run"]["command"], "```", "")
+
+
+def _table(title: str, columns: Sequence[str], rows: Mapping[str, Sequence[float | None]]) -> Iterator[str]:
+    yield f"| {title} | " + " | ".join(columns) + " |"
+    yield "|---" * (1 + len(columns)) + "|"
+    for name, values in rows.items():
+        yield f"| {name} | " + " | ".join("–" if v is None else f"{v:.2f}" for v in values) + " |"
+    yield ""
+
+
+# ----------------------------------------------------------------------------------------------- from a result's fields
+
+
+def _title(result: Result) -> str:
+    """``synthetic-v1 (version 1)``, or the data set where no protocol was followed."""
+    protocol = result.get("protocol")
+    return f"`{result['data']['spec']}`" if protocol is None else f"{protocol['name']} (version {protocol['version']})"
+
+
+def _own(result: Result) -> int:
+    """Place of the card's own checkpoint among the methods: the first checkpoint, where there is any."""
+    return next((place for place, m in enumerate(result["methods"]) if m["kind"] == "checkpoint"), 0)
+
+
+def _averaging(result: Result) -> str:
+    return (result.get("protocol") or {}).get("averaging", "pixels")
+
+
+def _labels(result: Result) -> list[str]:
+    headline, *rest = result["metrics"]
+    return [headline, *[label for label in (*SHOWN, *rest) if label in rest][:1]]
+
+
+def _figures(result: Result, place: int, region: str) -> list[float | None]:
+    """The shown metrics of one method in one region."""
+    found = result["methods"][place]["regions"][region]
+    return [found[label][_averaging(result)] for label in _labels(result)]
+
+
+def _names(result: Result) -> list[str]:
+    return result["data"]["names"]
+
+
+def _data(result: Result) -> str:
+    return _dataset(result["data"]["spec"])
+
+
+def _trained_on(config: Config) -> list[str]:
+    data = config.provenance.data
+    return [data] if isinstance(data, str) else list(data or ())
+
+
+def _dataset(text: str) -> str:
+    return text.partition("(")[0].strip()
+
+
+def _short(name: str) -> str:
+    return name.partition("(")[0]
