@@ -107,6 +107,13 @@ def recipes(register: Register) -> None:
         summary="sequence loss against ground-truth disparity",
         licence="MIT",
     )
+    register(
+        "pip",
+        "polzoo.recipes.pip:Pip",
+        config="polzoo.recipes.options:PipOptions",
+        summary="fewer iterations by imitating a model that takes more (after Pip-Stereo's PIP)",
+        licence="MIT",
+    )
 
 
 @hookimpl
@@ -123,7 +130,41 @@ def datasets(register: Register) -> None:
         "folder",
         "polzoo.data.folder:Folder",
         config=f"{options}:FolderOptions",
-        summary="pairs and disparities from a folder of your own",
+        summary="pairs and disparities of your own: a folder, a CSV or a TOML file",
+        licence="MIT",
+    )
+    published, options = "polzoo.data.datasets", "polzoo.data.datasets.options"
+    for name, target, config, summary in (
+        ("polarized", "polarized:Polarized", "PolarizedOptions", "pairs of polarization cameras of your own"),
+        ("sceneflow", "sceneflow:SceneFlow", "SceneFlowOptions", "FlyingThings3D, Monkaa, Driving (Mayer et al. 2016)"),
+        ("kitti12", "kitti:Kitti12", "Kitti12Options", "KITTI 2012 (Geiger et al. 2012)"),
+        ("kitti15", "kitti:Kitti15", "KittiOptions", "KITTI 2015 with its object maps (Menze & Geiger 2015)"),
+        ("middlebury", "middlebury:Middlebury", "MiddleburyOptions", "Middlebury benchmark, version 3 (F, H, Q)"),
+        ("middlebury03", "middlebury:Middlebury03", "RootOptions", "Middlebury 2003: cones, teddy"),
+        ("middlebury05", "middlebury:Middlebury05", "Middlebury05Options", "Middlebury 2005: Art, Books, …"),
+        ("middlebury06", "middlebury:Middlebury06", "Middlebury06Options", "Middlebury 2006: Aloe, Wood2, …"),
+        ("middlebury14", "middlebury:Middlebury14", "Middlebury14Options", "Middlebury 2014: Motorcycle, …"),
+        ("eth3d", "eth3d:ETH3D", "ETH3DOptions", "ETH3D two-view benchmark (Schöps et al. 2017)"),
+        ("sintel", "sintel:Sintel", "SintelOptions", "MPI Sintel stereo (Butler et al. 2012)"),
+        (
+            "fallingthings",
+            "fallingthings:FallingThings",
+            "FallingThingsOptions",
+            "Falling Things (Tremblay et al. 2018)",
+        ),
+        ("tartanair", "tartanair:TartanAir", "TartanAirOptions", "TartanAir (Wang et al. 2020)"),
+        ("crestereo", "crestereo:CREStereo", "CREStereoOptions", "CREStereo's training set (Li et al. 2022)"),
+        ("instereo2k", "instereo2k:InStereo2K", "InStereo2KOptions", "InStereo2K (Bao et al. 2020)"),
+        ("drivingstereo", "drivingstereo:DrivingStereo", "DrivingStereoOptions", "DrivingStereo (Yang et al. 2019)"),
+        ("fsd", "fsd:FSD", "RootOptions", "FoundationStereo's training set (Wen et al. 2025)"),
+        ("bts", "bts:BTS", "RootOptions", "mixture of six synthetic and real sets that Pip-Stereo is trained on"),
+    ):
+        register(name, f"{published}.{target}", config=f"{options}:{config}", summary=summary, licence="MIT")
+    register(
+        "real-pairs",
+        "polzoo.evaluation.real_pairs:RealPairs",
+        config="polzoo.evaluation.options:RealPairsOptions",
+        summary="five well-known real and rendered pairs, for a first look",
         licence="MIT",
     )
 
@@ -137,6 +178,15 @@ def metrics(register: Register) -> None:
         f"{module}:Bad",
         config="polzoo.evaluation.options:BadOptions",
         summary="share of pixels whose error exceeds a threshold",
+        licence="MIT",
+    )
+    register("d1", f"{module}:D1", summary="KITTI 2015's outliers: off by more than 3 px and 5 %", licence="MIT")
+    register("rmse", f"{module}:RMSE", summary="root of the mean squared error in pixels", licence="MIT")
+    register(
+        "quantile",
+        f"{module}:Quantile",
+        config="polzoo.evaluation.options:QuantileOptions",
+        summary="error that a share of the pixels stays below: A50, A90, …",
         licence="MIT",
     )
     register("density", f"{module}:Density", summary="share of pixels that have an estimate", licence="MIT")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -436,9 +436,11 @@ class Recipe(nn.Module):
     """Training as a module: ``forward(batch)`` returns named losses with ``loss`` their total, so that wrapping and
     sharding see every call; ``model`` is what gets trained and written.
 
-    ``options`` are the recipe's own, with ``weight_decay`` and ``eps`` of the optimiser among them.
+    ``options`` are the recipe's own, with ``weight_decay`` and ``eps`` of the optimiser among them. One whose class
+    says ``teacher = True`` is made of a second, frozen model that it learns from: ``Recipe(options, model, teacher)``.
     """
 
+    teacher: ClassVar[bool] = False
     model: StereoModel
     options: Any
 
@@ -480,6 +482,10 @@ class Metric(Protocol):
 
     ``label`` names it in a table; ``unit`` is "px", or "%" for a share (its sum then counts pixels, and tables show
     100 · sum / count). Arrays are (H, W); a prediction is NaN or infinite where there is no estimate.
+
+    Two further attributes are optional: ``finish(mean) -> float`` makes a figure of a mean (a root mean square takes
+    the root); ``per_pair = True`` says that the figure belongs to one pair and does not add up over pixels (a quantile):
+    it returns (figure · number, number), and averages are over pairs alone.
     """
 
     label: str

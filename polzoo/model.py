@@ -153,13 +153,17 @@ class StereoModel(nn.Module):
 
     @_in_own_precision
     def refine(
-        self, prepared: Prepared, cell: Cell | None = None, *, all_iterations: bool = False, trace: bool = False
+        self, prepared: Prepared, cell: Cell | None = None, *, all_iterations: bool = False, trace: int = False
     ) -> StereoOutput:
-        """Run the loops on a prepared pair, with this model's cell or a given one."""
+        """Run the loops on a prepared pair, with this model's cell or a given one.
+
+        ``trace=n`` also returns (Δ, disparity, hidden) of every n-th iteration of a pass, and keeps no other; True: of
+        each.
+        """
         cell, call = self.update if cell is None else cell, prepared.call
         encoding, pol, volume = prepared.encoding, prepared.pol, prepared.volume
         (hidden, disparity), sequence, traces = prepared.start, [], []
-        memory = Memory(call.pair, traced=trace)
+        memory = Memory(call.pair, traced=bool(trace))
         for p in range(self.fusion.passes):
             context = cell.prepare(self.fusion.inject_context(encoding, pol, disparity if p else None, call))
             for step in call.steps(p, memory):
@@ -171,7 +175,7 @@ class StereoModel(nn.Module):
                 disparity = disparity + at_least_float32(delta)
                 if all_iterations:
                     sequence.append(self._upsample(disparity, hidden, cell, prepared))
-                if trace:
+                if trace and (step.index + 1) % trace == 0:
                     traces.append(Trace(delta, disparity, hidden))
         full = sequence[-1] if sequence else self._upsample(disparity, hidden, cell, prepared)
         return StereoOutput(full, prepared.first, State(disparity, hidden, at), tuple(sequence), tuple(traces))

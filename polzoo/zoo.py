@@ -76,8 +76,9 @@ def load(
         PolzooError: no such checkpoint, or one that is not exactly as it was written.
     """
     from polzoo import checkpoint, weights
+    from polzoo.names import find
 
-    model = checkpoint.load_folder(checkpoint.resolve(name), update=update)
+    model = checkpoint.load_folder(find(name), update=update)
     if fuse:
         model = model.fuse()
     weights.place(model, device, dtype)

@@ -120,7 +120,7 @@ NAMES = [
         "'raft-stereo'",
         lambda _: from_official({}, "raft-sterio"),
     ),
-    Case("spec in place of a checkpoint", "eval raft-lite --data data.csv", "'raft-lite'", "untrained"),
+    Case("spec with an unknown part", "eval raft-lite+v2cc --data data.csv", "'v2cc'", "did you mean 'v2c'"),
     Case("argument without a value", "convert plain.pth --arg n_gru_layers --out out", "'n_gru_layers'", "KEY=VALUE"),
 ]
 
@@ -393,7 +393,7 @@ WRITERS = {
     "demo": ("demo --model dir:ck --out {}", "demo.png"),
     "build": (f"build '{TINY}' --save {{}}", ""),
     "train": ("train tiny.toml --out {}", ""),
-    "eval": ("eval sgbm --data data.csv --out {}", "eval.json"),
+    "eval": ("eval sgbm --data data.csv --out {}", "pairs-0.jsonl"),
 }
 OLD = {"predict": "pictures", "build": "ck", "eval": "figures"}
 DISKS = [
@@ -467,7 +467,7 @@ def kitchen(model: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "folder.toml").mkdir()
     for name, size in {"started": None, "damaged": 50}.items():
         train(read(root / "tiny.toml"), root / name, stop_after=1)
-        os.truncate(root / name / "state" / "step-0000001" / "model.safetensors", size) if size else None
+        os.truncate(root / name / "state" / "step-0000001" / "part-0001.safetensors", size) if size else None
     for file in ("pictures/left-disparity.png", "pictures/left-disparity.npy", "figures/eval.json"):
         (root / file).parent.mkdir(exist_ok=True)
         (root / file).write_text("old, and worth keeping")

@@ -15,13 +15,13 @@ ROOT = Path(polzoo.__file__).parent
 
 LAYERS = {
     "ground": "errors options settings components hookspecs precision atomic fuse",
-    "names": "registry spec builtins cards config names hub",
+    "names": "registry spec builtins cards config names hub model_card",
     "interfaces": "interfaces",
     "components": "backbones fusions updates parts",
-    "data": "data",
+    "data": "data pair_check",
     "model": "model",
-    "zoo": "zoo checkpoint weights golden",
-    "tools": "predict pair_check visualize explain memory export convert families",
+    "zoo": "zoo checkpoint delta weights golden",
+    "tools": "publish predict visualize explain memory export convert families scaffold",
     "recipes": "recipes",
     "evaluation": "evaluation",
     "testing": "testing",
@@ -40,7 +40,7 @@ ALLOWED = {
     "model": {*NAMED, "interfaces"},  # the loop names no component
     "zoo": {*NAMED, "interfaces", "model"},
     "tools": {*BUILT, "components", "data"},
-    "recipes": {*BUILT, "components", "data"},
+    "recipes": {*BUILT, "components", "data", "tools"},
     "evaluation": {*BUILT, "components", "data", "tools"},
     "testing": {*BUILT, "components", "data", "tools"},
     "cli": {*LAYERS},

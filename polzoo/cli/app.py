@@ -19,14 +19,22 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("polzoo.cli.demo:command", "Predict the bundled pair and draw one picture of it."),
     "explain": ("polzoo.cli.explain:command", "Show what a model's fusion does on a pair, step by step."),
     "train": ("polzoo.cli.train:command", "Train by a recipe file; --resume goes on where a run stopped."),
+    "runs": ("polzoo.cli.runs:command", "List, compare and plot trainings."),
+    "study": ("polzoo.cli.study:command", "Compare ways of training; the same command goes on where it stopped."),
     "eval": ("polzoo.cli.eval:command", "Evaluate a checkpoint or a baseline on a data set."),
+    "data": ("polzoo.cli.data:command", "Check, count and look at a data set."),
     "bench": ("polzoo.cli.bench:command", "Measure time, memory and operations of models."),
     "analyze": ("polzoo.cli.analyze:command", "Show where a model still moves, iteration by iteration."),
     "verify": ("polzoo.cli.verify:command", "Check a checkpoint's hashes and its golden output."),
     "convert": ("polzoo.cli.convert:command", "Convert official weights to a checkpoint folder."),
+    "publish": ("polzoo.cli.publish:command", "Publish a checkpoint on the Hugging Face Hub."),
+    "pull": ("polzoo.cli.pull:command", "Fetch checkpoints from the Hub, and check what the cache has."),
+    "cache": ("polzoo.cli.cache:command", "List and prune the checkpoints in the Hub's cache."),
+    "card": ("polzoo.cli.card:command", "Print a checkpoint's model card, made from its files."),
     "list": ("polzoo.cli.list:command", "List components and checkpoints."),
     "info": ("polzoo.cli.info:command", "Describe a component, a checkpoint or a spec."),
     "plugins": ("polzoo.cli.plugins:command", "List plugins, what they bring and their errors."),
+    "new-plugin": ("polzoo.cli.new_plugin:command", "Write a plugin package to start from."),
 }
 """Command → where it lives and the line that ``polzoo --help`` shows, so that no command is imported for it."""
 

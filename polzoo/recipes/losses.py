@@ -5,10 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.nn import functional as F
 
 from polzoo.parts import full_precision
+
+
+def over_processes(total: Tensor) -> Tensor:
+    """The mean of a sum over the processes of a run: dividing by it, the mean of their losses is the loss of all their
+    batches in one, whatever share of the weight each process holds."""
+    if distributed.is_available() and distributed.is_initialized():
+        total = total.detach().clone()
+        distributed.all_reduce(total)
+        return total / distributed.get_world_size()
+    return total
+
+
+def adjusted(gamma: float, iterations: int, meant_for: int | None) -> float:
+    """γ^((m − 1)/(n − 1)), so that the first of n iterations weighs what the first of m does (RAFT-Stereo: m = 16)."""
+    return gamma if meant_for is None or iterations == 1 else gamma ** ((meant_for - 1) / (iterations - 1))
 
 
 def sequence_loss(sequence: Sequence[Tensor], truth: Tensor, weight: Tensor, gamma: float = 0.9) -> Tensor:
@@ -20,7 +35,7 @@ def sequence_loss(sequence: Sequence[Tensor], truth: Tensor, weight: Tensor, gam
         weight: (B, 1, H, W), 0 where the truth is unknown. No weight at all gives a loss of 0.
         gamma: decay towards earlier iterations; the last one weighs 1.
     """
-    total = weight.sum().clamp_min(1e-6)
+    total = over_processes(weight.sum()).clamp_min(1e-6)
     known = torch.where(weight > 0, truth, 0.0)
     errors = [(weight * (d - known).abs()).sum() / total for d in sequence]
     return torch.stack([gamma ** (len(errors) - 1 - i) * e for i, e in enumerate(errors)]).sum()
@@ -29,7 +44,7 @@ def sequence_loss(sequence: Sequence[Tensor], truth: Tensor, weight: Tensor, gam
 def first_loss(first: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
     """Σ(w · smooth-L1(D_0 − D*)) / Σw of a first disparity (B, 1, H, W), pixels: IGEV-Stereo's second loss term."""
     error = F.smooth_l1_loss(first, torch.where(weight > 0, truth, 0.0), reduction="none")
-    return (weight * error).sum() / weight.sum().clamp_min(1e-6)
+    return (weight * error).sum() / over_processes(weight.sum()).clamp_min(1e-6)
 
 
 def pixel_weight(
@@ -75,4 +90,4 @@ def matching_loss(left: Tensor, right: Tensor, truth: Tensor, visible: Tensor, t
     floor = target.floor()
     near, far = ((floor + i).clamp(0, left.shape[2] - 1).long().unsqueeze(-1) for i in (0, 1))
     score = torch.lerp(log_p.gather(-1, near).squeeze(-1), log_p.gather(-1, far).squeeze(-1), target - floor)
-    return -(score * use).sum() / use.sum().clamp_min(1)
+    return -(score * use).sum() / over_processes(use.sum().float()).clamp_min(1)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from polzoo.errors import PolzooError
 from polzoo.interfaces import Recipe
 from polzoo.model import StereoModel
-from polzoo.recipes.losses import first_loss, matching_loss, pixel_weight, sequence_loss
+from polzoo.recipes.losses import adjusted, first_loss, matching_loss, pixel_weight, sequence_loss
 from polzoo.recipes.options import SupervisedOptions
+from polzoo.settings import maps_of
 
 
 class Supervised(Recipe):
@@ -31,6 +32,7 @@ class Supervised(Recipe):
         """Losses of a batch: ``loss`` to descend on; ``epe`` (pixels, all known) and its terms to look at."""
         o = self.options
         call = {key: batch[key] for key in ("polarity", "intensity_left", "intensity_right") if key in batch}
+        call["polarization"] = {name: batch[name] for name in maps_of(self.model.fusion.needs) if name in batch}
         cap = self.alpha_cap(batch.get("step", 0))
         prepared = self.model.prepare(batch["left"], batch["right"], alpha_cap=cap, **call)
         out = self.model.refine(prepared, all_iterations=True)
@@ -41,7 +43,8 @@ class Supervised(Recipe):
             pol_weight=o.pol_weight,
             max_disparity=o.max_disparity,
         )
-        loss = sequence_loss(out.sequence, batch["disparity"], weight, o.gamma)
+        gamma = adjusted(o.gamma, len(out.sequence), o.gamma_at)
+        loss = sequence_loss(out.sequence, batch["disparity"], weight, gamma)
         losses = {
             "loss": loss,
             "epe": sequence_loss(out.sequence[-1:], batch["disparity"], (weight > 0).float()).detach(),
@@ -67,10 +70,3 @@ class Supervised(Recipe):
         """0.05 + 0.95 · step / ``alpha_cap_warmup``, at most 1 (spec "polarization" §4)."""
         warmup = self.options.alpha_cap_warmup
         return min(0.05 + 0.95 * step / warmup, 1.0) if warmup else 1.0
-
-    def train(self, mode: bool = True) -> Supervised:
-        super().train(mode)
-        for name, module in self.model.named_modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm) and name.startswith(self.options.freeze_bn):
-                module.eval()
-        return self

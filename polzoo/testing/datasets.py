@@ -8,7 +8,8 @@ from dataclasses import fields
 
 import numpy as np
 
-from polzoo.data.sample import FloatMap, Sample
+from polzoo.data.sample import Sample
+from polzoo.data.warp import grey, warp
 from polzoo.settings import POLARITY
 from polzoo.testing.contract import require, rule, skip
 from polzoo.testing.subjects import Component
@@ -97,11 +98,12 @@ def sign(component: Component) -> None:
         known = np.ones_like(sample.disparity, bool) if sample.valid is None else sample.valid
         for mask, keep in ((sample.visible, True), (sample.glass, False)):
             known = known if mask is None else known & (mask == keep)
-        forth, forth_in = _moved(sample.right, -sample.disparity[0])
-        back, back_in = _moved(sample.right, sample.disparity[0])
+        left, right = grey(sample.left), grey(sample.right)
+        forth, forth_in = warp(right, sample.disparity[0])
+        back, back_in = warp(right, -sample.disparity[0])
         use = known[0] & forth_in & back_in
-        right_way += float(np.abs(sample.left - forth).mean(0)[use].sum())
-        wrong_way += float(np.abs(sample.left - back).mean(0)[use].sum())
+        right_way += float(np.abs(left - forth)[use].sum())
+        wrong_way += float(np.abs(left - back)[use].sum())
     require(right_way < wrong_way, f"x − d is {right_way / max(wrong_way, 1e-9):.3g} times as far off as x + d")
 
 
@@ -130,10 +132,3 @@ def _same(a: object, b: object) -> bool:
     if isinstance(a, Mapping) and isinstance(b, Mapping):
         return a.keys() == b.keys() and all(_same(a[name], b[name]) for name in a)
     return np.array_equal(a, b) if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) else a == b
-
-
-def _moved(view: FloatMap, by: FloatMap) -> tuple[FloatMap, np.ndarray]:
-    """(3, H, W) read at x + ``by`` to the nearest pixel, and where that is inside."""
-    x = np.rint(np.arange(view.shape[2]) + by).astype(int)
-    rows, inside = np.arange(view.shape[1])[:, None], (x >= 0) & (x < view.shape[2])
-    return view[:, rows, x.clip(0, view.shape[2] - 1)], inside

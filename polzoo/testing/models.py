@@ -11,8 +11,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from polzoo.interfaces import Fusion
 from polzoo.settings import maps_of
+from polzoo.spec import parse_part
 from polzoo.testing.contract import require, rule
 from polzoo.testing.subjects import ITERATIONS, SIZE, Combination, apart, near
+from polzoo.zoo import instantiate
 
 MOST_PARAMETERS = 50_000
 HALF_TYPES = (torch.bfloat16, torch.float16)
@@ -166,6 +168,33 @@ def cap(model: Combination) -> None:
     low, high = (model(**inputs, alpha_cap=value) for value in (0.0, 1.0))
     moved = not torch.equal(low.disparity, high.disparity)
     require(moved == capped, f"capped is {capped} and a cap of 0 {'changed' if moved else 'did not change'} the output")
+
+
+@rule("model")
+def prunes(model: Combination) -> None:
+    """A step of iteration pruning (the recipe ``pip``) lowers the iterations, trains the cell with finite gradients,
+    and changes nothing else, no statistics of a batch norm either.
+
+    Look for buffers that a forward pass changes, and for state that the teacher's loop leaves to the student's.
+    """
+    student, teacher = (copy.deepcopy(model.model) for _ in range(2))
+    student.settings, teacher.settings = (
+        one.settings.model_copy(update={"iterations": n, "schedule_steps": ITERATIONS})
+        for one, n in ((student, 1), (teacher, ITERATIONS))
+    )
+    before = copy.deepcopy(student.state_dict())
+    recipe = instantiate("recipe", parse_part("recipe", "pip"), student, teacher).train()
+    inputs = model.inputs(1)
+    truth = {"disparity": 10 * inputs["left"][:, :1], "valid": inputs["left"][:, :1] < 0.2}
+    groups = recipe.parameter_groups()
+    recipe({**inputs, **inputs.pop("polarization", {}), **truth, "step": 0})["loss"].backward()
+    for name, p in student.update.named_parameters("update"):
+        require(p.grad is not None and torch.isfinite(p.grad).all(), f"the gradient of {name} is missing or not finite")
+    torch.optim.SGD(groups).step()
+    changed = {name for name, value in student.state_dict().items() if not torch.equal(value, before[name])}
+    require(changed, "it changed nothing")
+    frozen = sorted(name for name in changed if not name.startswith("update."))
+    require(not frozen, f"it changed {', '.join(frozen[:3])}")
 
 
 @rule("model")

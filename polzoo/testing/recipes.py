@@ -12,7 +12,7 @@ from polzoo.data.loader import collate
 from polzoo.data.sample import Sample
 from polzoo.interfaces import Recipe
 from polzoo.testing.contract import require, rule
-from polzoo.testing.subjects import SIZE, Combination, Component, fused_model, plain_model
+from polzoo.testing.subjects import ITERATIONS, SIZE, Combination, Component, fused_model, plain_model
 
 STEPS, RATE = 8, 1e-3
 
@@ -120,10 +120,16 @@ def _models() -> list[Combination]:
 
 
 def _recipe(component: Component, model: Combination | None = None) -> Recipe:
-    """The recipe in training mode, on fresh weights of a model."""
+    """The recipe in training mode, on fresh weights; a teacher, where it has one, takes twice the iterations."""
+    model = model or _models()[-1]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return component.make((model or _models()[-1]).build(fresh=True)).train()
+        made = [model.build(fresh=True)]
+        if component.entry.load().teacher:
+            made.append(model.build())
+    for n, one in enumerate(made, 1):
+        one.settings = one.settings.model_copy(update={"iterations": n * ITERATIONS, "schedule_steps": 2 * ITERATIONS})
+    return component.make(*made).train()
 
 
 def _batch() -> dict[str, Any]:

@@ -154,7 +154,7 @@ def test_a_single_bad_batch_is_skipped_and_leaves_the_weights_alone(recipe, tmp_
 
 def test_a_torn_state_is_named(recipe, tmp_path):
     train(recipe, tmp_path / "run", stop_after=3)
-    (weights,) = (tmp_path / "run" / "state").glob("*/model.safetensors")
+    (weights,) = (tmp_path / "run" / "state").glob("*/part-0001.safetensors")
     weights.write_bytes(weights.read_bytes()[:100])
     with pytest.raises(PolzooError, match=r"step-0000003 cannot be read"):
         train(recipe, tmp_path / "run", resume=True)

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from polzoo.recipes.losses import first_loss, pixel_weight, sequence_loss
+from polzoo.recipes.losses import adjusted, first_loss, pixel_weight, sequence_loss
 
 RNG = np.random.default_rng(0)
 
@@ -92,3 +92,10 @@ def test_first_loss_is_quadratic_below_a_pixel_linear_above_and_blind_where_noth
     weight = torch.tensor([1.0, 2.0, 0.0, 1.0]).view(1, 1, 1, 4)
     assert first_loss(first, truth, weight).item() == (1 * 0.125 + 2 * 2.5 + 0) / 4
     assert first_loss(first, truth, 0 * weight).item() == 0
+
+
+def test_the_decay_is_adjusted_so_that_the_first_iteration_weighs_the_same():
+    """RAFT-Stereo: 0.9^(15/(n − 1)), whose (n − 1)th power is that of 16 iterations."""
+    for n in (2, 12, 16, 22, 32):
+        assert abs(adjusted(0.9, n, 16) ** (n - 1) - 0.9**15) < 1e-12
+    assert adjusted(0.9, 1, 16) == adjusted(0.9, 12, None) == 0.9

@@ -1,0 +1,160 @@
+"""The study of iteration pruning, small: fair, resumable to the same figures, and clear about what was chosen where."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import polzoo
+from polzoo import checkpoint
+from polzoo.cli.app import main
+from polzoo.errors import PolzooError
+from polzoo.recipes import study
+from polzoo.recipes.study import ARMS, Plan, Study, halvings
+from polzoo.settings import Settings
+
+SPEC = "raft-lite(hidden_dim=8,context_dim=8,feature_dim=8,width=8,corr_levels=2,corr_radius=2)"
+SIZE = "height=32,width=64,max_disparity=12"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    torch.manual_seed(0)
+    made = polzoo.build(SPEC, Settings(iterations=4, schedule_steps=4))
+    return str(checkpoint.save(made, tmp_path_factory.mktemp("models") / "x-i4"))
+
+
+def plan(model: str, **changes) -> Plan:
+    scenes = {kind: f"synthetic(seed={i},length=3,{SIZE})" for i, kind in enumerate(("data", "select", "report"), 1)}
+    few = {"arms": ("fine-tuning", "paper", "first teacher"), "rates": (1e-3, 1e-2), "seeds": 2, "steps": 2}
+    return Plan(model=model, stages=(2, 1), batch_size=2, workers=0, **{**scenes, **few, **changes})
+
+
+@pytest.fixture(scope="module")
+def done(model, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("study")
+    Study(plan(model), out, say=lambda _: None).run()
+    return out
+
+
+def lines(out: Path) -> list[dict]:
+    found = [json.loads(text) for text in (out / "cells.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in found]
+
+
+def test_every_loss_gets_every_rate_and_every_seed_the_chosen_one(done):
+    cells = [(c["arm"], c["rate"], c["seed"], c["iterations"]) for c in lines(done)]
+    arms = ("fine-tuning", "paper", "first teacher")
+    found = json.loads((done / "results.json").read_text())
+    wanted = [("truncation", 0.0, 0, k) for k in (4, 2, 1)]
+    wanted += [(arm, rate, 0, k) for arm in arms for rate in (1e-3, 1e-2) for k in (2, 1)]
+    wanted += [(arm, found["arms"][arm]["rate"], 1, k) for arm in arms for k in (2, 1)]
+    assert sorted(cells) == sorted(wanted)
+    by = {(c["arm"], c["rate"], c["seed"], c["iterations"]): c for c in lines(done)}
+    for arm in arms:  # chosen on the scenes for selection, whatever the report says
+        error = {rate: sum(by[arm, rate, 0, k]["select"] for k in (2, 1)) for rate in (1e-3, 1e-2)}
+        assert found["arms"][arm]["rate"] == min(error, key=lambda rate: error[rate])
+        values = [by[arm, found["arms"][arm]["rate"], seed, 1]["report"] for seed in (0, 1)]
+        assert found["arms"][arm]["report"]["1"]["mean"] == pytest.approx(sum(values) / 2)
+        full, cut = (by["truncation", 0.0, 0, k]["report"] for k in (4, 1))
+        removed = [(cut - value) / (cut - full) for value in values]
+        assert found["arms"][arm]["removed"]["1"]["mean"] == pytest.approx(sum(removed) / 2)
+    best = min(found["arms"], key=lambda arm: sum(one["mean"] for one in found["arms"][arm]["select"].values()))
+    assert found["best"] == best
+
+
+def test_truncation_and_a_trained_cell_are_what_the_model_gives(model, done):
+    """The first scene, computed by the model itself: features shared between cells are the model's own."""
+    from polzoo.data.loader import collate
+    from polzoo.data.options import SyntheticOptions
+    from polzoo.data.synthetic import Synthetic
+
+    scenes = Synthetic(SyntheticOptions(seed=3, length=3, height=32, width=64, max_disparity=12))
+    batch, loaded = collate([scenes[i] for i in range(3)]), polzoo.load(model)
+    stored = study.unpack((done / "stages" / "seed0-k1.safetensors").read_bytes())
+    cells = {(c["arm"], c["rate"], c["iterations"]): c["report"] for c in lines(done) if c["seed"] == 0}
+    for arm, rate in (("truncation", 0.0), ("paper", 1e-2)):
+        own = {
+            name.removeprefix(f"{arm}/{rate:g}/"): x
+            for name, x in stored.items()
+            if name.startswith(f"{arm}/{rate:g}/")
+        }
+        loaded.update.load_state_dict(own or loaded.update.state_dict())
+        with torch.no_grad():
+            out = loaded(batch["left"], batch["right"], iterations=1, polarity=batch["polarity"]).disparity
+        error = (out - batch["disparity"])[batch["valid"]].abs().mean().item()
+        assert cells[arm, rate, 1] == pytest.approx(error, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "lost", ["stages/seed1-k1.safetensors", pytest.param("stages/seed0-k1.safetensors", marks=pytest.mark.slow)]
+)
+def test_a_study_that_was_killed_goes_on_to_the_same_figures(model, done, tmp_path, lost):
+    out = shutil.copytree(done, tmp_path / "study")
+    (out / lost).unlink()
+    log = out / "cells.jsonl"
+    log.write_text(log.read_text()[:-20])  # a kill cuts the last line
+    Study(plan(model), out, say=lambda _: None).run()
+    assert sorted(map(str, lines(out))) == sorted(map(str, lines(done)))
+    assert (out / "results.json").read_text() == (done / "results.json").read_text()
+
+
+def test_a_finished_study_trains_nothing(model, done, tmp_path, monkeypatch):
+    monkeypatch.setattr(Study, "_train", lambda *_: pytest.fail("it trained"))
+    Study(plan(model), shutil.copytree(done, tmp_path / "study"), say=lambda _: None).run()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"steps": 3}, "steps was 2 and is now 3"),
+        ({"stages": (3, 1)}, "4 iterations cannot be pruned to 3"),
+        ({"stages": ()}, "nothing can be pruned"),
+        ({"arms": ("papers",)}, "did you mean 'paper'"),
+    ],
+)
+def test_bad_plans(model, done, changes, says):
+    from dataclasses import replace
+
+    with pytest.raises(PolzooError, match=says):
+        Study(replace(plan(model), **changes), done)
+
+
+def test_stages_by_default(model):
+    assert halvings(Plan(model)).stages == (2, 1)
+
+
+def test_the_losses_that_are_compared_are_options_of_the_recipe():
+    from polzoo.recipes.options import PipOptions
+
+    made = [PipOptions(**options) for options in ARMS.values()]
+    assert len({one.model_dump_json() for one in made}) == len(made) >= 8
+    assert made[0].cum_weight == made[0].hid_weight == 0 and made[0].truth_weight == 1
+
+
+def test_the_command(model, tmp_path, capsys):
+    small = [f"--{kind}=synthetic(seed={i},length=2,{SIZE})" for i, kind in enumerate(("data", "select", "report"), 1)]
+    small += [
+        "--steps",
+        "4",
+        "--budget",
+        "0.5",
+        "--seeds",
+        "1",
+        "--rates",
+        "1e-3",
+        "--batch-size",
+        "2",
+        "--workers",
+        "0",
+    ]
+    said = ["study", "pip", model, "--out", str(tmp_path / "study"), "--arms", "fine-tuning; paper", *small]
+    assert main(said) == 0
+    shown = capsys.readouterr()
+    assert "| truncation | – |" in shown.out and "| paper" in shown.out.replace("**", "") and "0 %" in shown.out
+    assert shown.out == (tmp_path / "study" / "results.md").read_text() and "2 steps a stage" in shown.out
+    assert (tmp_path / "study" / "results.png").stat().st_size > 1000 and "seed 0, 1 iterations" in shown.err
+    assert main([*said[:3], "--rates", "fast"]) == 2
+    assert "no list of numbers" in capsys.readouterr().err
