@@ -38,16 +38,17 @@ case "${1:-}" in
     done
     bench raft-compiled raft 320x736 --dtype float16 --compile
     ;;
-  flashgru) # further options are the table's: --device cpu --sizes 48x64 --channels 8 --rounds 1 is a dry run
+  flashgru) # a dry run: --device cpu --dtype float32 --size 48x64 --channels 8 --rounds 1 --no-compile --threads 1
     failed=0
     timeout 120 python3 -m pytest -q tests/test_gpu.py -k flashgru | tee "$out/flashgru-tests.txt" || failed=1
-    timeout 320 python3 benchmarks/flashgru_gpu.py --seconds 250 --out "$out/flashgru.json" "${@:2}" \
-      | tee "$out/flashgru.txt" || failed=1
+    timeout 330 python3 -m polzoo bench flashgru --device cuda --dtype float16 --rounds 20 --seconds 180 \
+      --json "$out/flashgru.json" --figure "$out/flashgru.png" "${@:2}" | tee "$out/flashgru.txt" || failed=1
     for form in native "density 0.2"; do # bytes and requests by the hardware's counters, where they may be read
       command -v ncu >/dev/null || break
       timeout 45 ncu --profile-from-start off --clock-control none --csv --log-file "$out/ncu-${form// /-}.csv" \
         --metrics dram__bytes_read.sum,dram__bytes_write.sum,lts__t_requests.sum \
-        python3 benchmarks/flashgru_gpu.py --sizes 1280x2944 --profile "$form" || echo "no counters for $form"
+        python3 -m polzoo bench flashgru --device cuda --dtype float16 --size 1280x2944 --profile "$form" \
+        || echo "no counters for $form"
     done
     exit "$failed"
     ;;

@@ -4,7 +4,8 @@
     python benchmarks/triton_compile.py --targets 90 --out DIR  one target, elsewhere
 
 Writes ``triton_compile.json`` and ``.md``: registers, shared memory, spills, tensor-core instructions, and the bytes
-that the programs ask for, by the formula of ``flashgru_bytes.py`` and counted while the interpreter runs them.
+that the programs ask for, by a formula (``polzoo.evaluation.benchmark_flashgru_bytes``) and counted while the
+interpreter runs them.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from typing import Any
 
 import torch
 import triton
-from flashgru_bytes import Gru, counted, moved, requested
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.errors import PTXASError
 
+from polzoo.evaluation.benchmark_flashgru_bytes import Gru, counted, moved, requested
 from polzoo.updates.flashgru import kernels
 from polzoo.updates.flashgru.kernels import TILES, Tile
 

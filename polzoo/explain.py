@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -87,6 +87,7 @@ class Explanation:
         attention: None for a fusion without.
         stride: pixels of a cell of the feature grid.
         crop: pixels of padding: left, right, top, bottom.
+        shares: stage → share of the feature grid that the last step worked on, of an operator that leaves some out.
     """
 
     disparity: Floats
@@ -96,6 +97,7 @@ class Explanation:
     attention: Attention | None
     stride: int
     crop: tuple[int, int, int, int]
+    shares: dict[str, float] = field(default_factory=dict)
 
     @property
     def recorded(self) -> list[str]:
@@ -155,7 +157,7 @@ def explain(
     if points and attention is None:
         raise PolzooError(f"the fusion {model.spec.fusion.name!r} has no attention, so a point has nothing to show")
     passes = [step for p in range(model.fusion.passes) for step in prepared.call.steps(p)]
-    scheduled = model.fusion.schedule is not None
+    scheduled, shares = model.fusion.schedule is not None, getattr(model.operator, "shares", None)
     alpha = np.array([step.alpha if scheduled else np.nan for step in passes], np.float32)
     return Explanation(
         disparity=np.stack([one[0, 0].float().cpu().numpy() for one in output.sequence]),
@@ -165,6 +167,7 @@ def explain(
         attention=attention,
         stride=stride,
         crop=prepared.crop,
+        shares=shares(output.state.sites, model.update, model.fusion.reach) if shares is not None else {},
     )
 
 

@@ -76,6 +76,7 @@ def command() -> None:
     polzoo bench MODEL                  one model; the options: polzoo bench model --help
     polzoo bench MODEL --against OTHER  two models that take turns
     polzoo bench fusions                every fusion against none
+    polzoo bench flashgru               the sparse recurrent part against dense forms
     polzoo bench history FILE...        results of earlier runs
     """
 
@@ -128,6 +129,69 @@ def fusions(backbone: str, iterations: int, only: tuple[str, ...], page: Path | 
     if page is not None:
         benchmark_page.renew(page, result)
     click.echo(table(result))
+
+
+def flashgru_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What ``polzoo bench flashgru`` takes; what is left out is as published."""
+    found = [
+        click.option(
+            "--part", "parts", multiple=True, type=click.Choice(["step", "table"]), help="Only this; repeatable."
+        ),
+        click.option(
+            "--size", "sizes", multiple=True, type=Size(), help="Of the images; repeatable. [default: paper's]"
+        ),
+        click.option("--density", "densities", multiple=True, type=click.FloatRange(0, 1, min_open=True)),
+        click.option(
+            "--image",
+            "images",
+            multiple=True,
+            type=click.Path(exists=True, dir_okay=False),
+            help="Its edges are the masks; the table takes the first. [default: the bundled one]",
+        ),
+        click.option("--channels", type=click.IntRange(8, 1024), help="Of the hidden state. [default: 128]"),
+        click.option("--device", help="[default: cpu]"),
+        click.option("--dtype", type=click.Choice(["float32", "float16", "bfloat16"]), help="[default: float32]"),
+        click.option("--backend", type=click.Choice(["auto", "naive", "sparse", "triton"]), help="[default: auto]"),
+        click.option("--threads", type=click.IntRange(min=1), help="CPU threads. [default: 2]"),
+        click.option("--rounds", type=click.IntRange(1, 1000), help="That are measured, after one. [default: 5]"),
+        click.option("--seconds", type=float, help="Begin no further form after so long. [default: 3600]"),
+        click.option("--compile/--no-compile", default=True, show_default=True, help="Also the compiled dense forms."),
+    ]
+    for option in reversed(found):
+        command = option(command)
+    return command
+
+
+@command.command("flashgru")
+@flashgru_options
+@click.option("--json", "out", type=click.Path(path_type=Path), help="Also write everything to this JSON file.")
+@click.option("--figure", type=click.Path(path_type=Path), help="Draw time over size to this PNG file.")
+@click.option("--page", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Renew the tables there.")
+@click.option("--profile", metavar="FORM", help="Run this form once for a GPU's profiler, and nothing else.")
+def flashgru(
+    out: Path | None, figure: Path | None, page: Path | None, profile: str | None, parts: tuple[str, ...], **given: Any
+) -> None:
+    """FlashGRU against dense forms of the same recurrent part (Pip-Stereo's Table 4), and one step of its finest unit.
+
+    Time, peak memory, counted bytes; each over the eager native form and over the fastest dense one. --part, --size,
+    --density and --image may be repeated. Whole models: polzoo bench 'igev+flashgru(density=0.2)' --against igev.
+    """
+    out = _out(out)
+    from polzoo.evaluation import benchmark_flashgru_report as report
+    from polzoo.evaluation.benchmark_flashgru import FlashSetting, bench_flashgru, profiled
+
+    setting = FlashSetting(**{name: value for name, value in given.items() if value not in (None, ())})
+    if profile is not None:
+        return profiled(profile, setting)
+    if page is not None:
+        report.around(page)
+    result = bench_flashgru(setting, parts or ("step", "table"), command=command_line(), progress=_tell)
+    _write(result, out)
+    if figure is not None:
+        report.figure(result, figure)
+    if page is not None:
+        report.renew(page, result)
+    click.echo(report.table(result))
 
 
 @command.command("history")

@@ -97,6 +97,9 @@ def command(
         {stem.with_name(f"{stem.name}.png"): picture, stem.with_name(f"{stem.name}.npz"): found.npz()}
     ):
         click.echo(path)
+    if found.shares:
+        shares = ", ".join(f"{stage} {share:.0%}" for stage, share in found.shares.items())
+        click.echo(f"worked on, of the feature grid: {shares}", err=True)
 
 
 def draw(found: Explanation, left, right, *, truth: Truth | None = None, title: str = "") -> Picture:

@@ -73,9 +73,14 @@ def _show_checkpoint(card: cards.Checkpoint) -> None:
     if folder is None:
         return
     click.echo(f"folder   {folder}")
-    if "settings" in cards.config(folder) and "model" in cards.config(folder):
-        click.echo(_schedule(cards.config(folder)))
-    click.echo("config   " + json.dumps(cards.config(folder), indent=2, ensure_ascii=False))
+    config = cards.config(folder)
+    if "alias" in config:
+        click.echo(f"alias    of {config['alias']['name']}, run by {config['execution']}")
+    if "base" in config:
+        click.echo(f"base     {config['base']['name']}, with which it shares the tensors that are not in its folder")
+    if "settings" in config and "model" in config:
+        click.echo(_schedule(config))
+    click.echo("config   " + json.dumps(config, indent=2, ensure_ascii=False))
 
 
 def _schedule(config: dict) -> str:

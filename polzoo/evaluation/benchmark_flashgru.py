@@ -2,7 +2,7 @@
 
 Table 4 is the recurrent part of four iterations at three sizes: latency, peak memory, bytes. Everything at one size
 takes turns. Bytes and operations are counted from what is executed (:mod:`.benchmark_flashgru_bytes`), the time that a
-machine needs at least for them follows from its rates on a large matrix product and a large copy.
+machine needs at least for them follows from its rates in a large convolution and a large copy.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ Progress = Callable[[str], None]
 
 
 class FlashSetting(Record):
-    """What is measured: ``rounds`` count after one that does not; ``seconds`` is when no further size is begun."""
+    """What is measured: ``rounds`` count after one that does not; ``seconds`` is when no further form is begun."""
 
     sizes: tuple[tuple[int, int], ...] = SIZES
     densities: tuple[float, ...] = DENSITIES
@@ -131,15 +131,11 @@ def bench_flashgru(
         flops, moved = rates(setting.device, getattr(torch, setting.dtype))
         for image in setting.images if "step" in parts else ():
             progress(f"one step, {Path(image).name}")
-            step += _measure(_step(setting, Path(image)), setting.step_size, image, setting)
+            step += _measure(_step(setting, Path(image)), setting.step_size, image, setting, end)
         for size in setting.sizes if "table" in parts else ():
             image = setting.images[0]
-            if time.monotonic() > end:
-                reason = f"no time left of {setting.seconds:g} s"
-                table.append(FlashRow(size=size, image=image, form=NATIVE, dense=True, error=reason))
-                continue
             progress(f"recurrent part, {size[0]} × {size[1]}")
-            table += _measure(_table(setting, size), size, image, setting)
+            table += _measure(_table(setting, size), size, image, setting, end)
     return FlashResult(
         setting=setting,
         table=tuple(table),
@@ -185,19 +181,22 @@ def profiled(name: str, setting: FlashSetting) -> None:
 
 
 def rates(device: str, dtype: torch.dtype) -> tuple[float, float]:
-    """Operations a second of a large product and bytes a second of a large copy, the best of five."""
+    """Operations a second of a large convolution and bytes a second of a large copy, the best of five; a CPU's by the
+    time of the process, as the rows are."""
     gpu, like = device.startswith("cuda"), {"device": device, "dtype": dtype}
-    side = 4096 if gpu else 1024
-    weight, x = torch.randn(side, side, 1, 1, **like), torch.randn(1, side, 32, side // 32, **like)
+    channels, side = (1024, 128) if gpu else (256, 64)
+    weight, x = torch.randn(channels, channels, 3, 3, **like), torch.randn(1, channels, side, side, **like)
     big = torch.ones(1 << (28 if gpu else 25), device=device)
     target = torch.empty_like(big)
 
     def best(run: Callable[[], object]) -> float:
         run()
-        return min(clock(run, device).wall for _ in range(5)) / 1000
+        samples = [clock(run, device) for _ in range(5)]
+        return min(sample.wall if gpu else sample.cpu for sample in samples) / 1000
 
-    product = best(lambda: F.conv2d(x, weight))  # what convolutions reach; a CPU's plain product may not
-    return 2 * side**3 / product, 2 * big.numel() * big.element_size() / best(lambda: target.copy_(big))
+    seconds = best(lambda: F.conv2d(x, weight, padding=1))
+    copied = best(lambda: target.copy_(big))
+    return 2 * 9 * channels**2 * side**2 / seconds, 2 * big.numel() * big.element_size() / copied
 
 
 def _check(setting: FlashSetting) -> None:
@@ -270,13 +269,18 @@ def _unit(form: Form, unit: ConvGRU, h: Tensor, context: tuple[Tensor, ...], x: 
     return lambda: run(h, known, x)
 
 
-def _measure(runs: Runs, size: tuple[int, int], image: str, setting: FlashSetting) -> list[FlashRow]:
-    """A row for each form; one that cannot run has a row with the reason."""
+def _measure(runs: Runs, size: tuple[int, int], image: str, setting: FlashSetting, end: float) -> list[FlashRow]:
+    """A row for each form, what has to be compiled last; one that cannot run, or is not begun before ``end``, has a row
+    with the reason."""
     rows: dict[str, dict[str, Any]] = {}
     ready: Runs = {}
     native: Tensor | None = None
-    for name, run in runs.items():
-        row = rows[name] = {"size": size, "image": Path(image).name, "form": name, "dense": name in DENSE}
+    for name in sorted(runs, key=lambda name: name in DENSE and DENSE[name].compiled):
+        run, row = runs[name], {"size": size, "image": Path(image).name, "form": name, "dense": name in DENSE}
+        rows[name] = row
+        if time.monotonic() > end:
+            row["error"] = f"no time left of {setting.seconds:g} s"
+            continue
         try:
             out = run()
             native = out.clone() if name == NATIVE else native

@@ -136,8 +136,8 @@ def _head(result: FlashResult) -> list[str]:
         f"{s.rounds} rounds in turn, {run.date}",
         run.machine + load + busy,
         ", ".join(f"{name} {version}" for name, version in run.versions.items()),
-        f"roofline: {result.flops_per_second / 1e9:,.0f} GFLOP/s in a large product, "
-        f"{result.bytes_per_second / 1e9:,.0f} GB/s in a large copy (on the clock)",
+        f"roofline: {result.flops_per_second / 1e9:,.0f} GFLOP/s in a large convolution, "
+        f"{result.bytes_per_second / 1e9:,.0f} GB/s in a large copy",
     ]
 
 

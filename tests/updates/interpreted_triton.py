@@ -4,16 +4,16 @@
 ``TRITON_INTERPRET=1 pytest tests/updates/interpreted_triton.py``.
 """
 
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from polzoo.updates.cells import ConvGRU
 from polzoo.updates.flashgru import sparse, triton
 from polzoo.updates.flashgru.kernels import Tile
+from polzoo.updates.flashgru.rows import Pixels
 from polzoo.updates.flashgru.rulebook import Rulebook
 
 TYPES = [torch.float32, torch.float16, torch.bfloat16]
@@ -288,6 +288,23 @@ def test_rows_beyond_two_to_the_31_elements():
         assert torch.equal(one, two)
 
 
+@pytest.mark.parametrize("budget", [None, 6])
+def test_networks_at_pixels_run_by_the_kernels(budget, monkeypatch):
+    """Motion encoder and heads: what a Sequential gives at some pixels, by the kernels, is what it gives everywhere."""
+    torch.manual_seed(0)
+    mask = torch.zeros(2, 1, 6, 7, dtype=torch.bool)
+    mask[0, 0, 0, 0] = mask[1, 0, 3, 3:5] = True
+    net = nn.Sequential(nn.Conv2d(18, 17, 3, padding=1), nn.ReLU(), nn.Conv2d(17, 3, 3, padding=1, bias=False))
+    at, x, launched = Pixels(Rulebook(mask, 2, budget), 0, triton), torch.randn(2, 18, 6, 7), []
+    launch = triton._launch
+    monkeypatch.setattr(triton, "_launch", lambda name, *given: (launched.append(name), launch(name, *given)))
+    with torch.no_grad():
+        found, wanted = at.run(net, at.grow(2).take(x)), at.take(net(x))
+    live = at.ids < at.book.pixels
+    torch.testing.assert_close(found.values[live], wanted.values[live], atol=1e-5, rtol=1e-5)
+    assert launched == ["convolve", "convolve"]
+
+
 def test_what_would_read_beyond_a_tensor_is_refused():
     case = gates_case(5)
     with pytest.raises(ValueError, match="do not fit"):
@@ -297,9 +314,8 @@ def test_what_would_read_beyond_a_tensor_is_refused():
 
 
 @pytest.mark.parametrize("rows, active", [(17, 9), (16, 16)])
-def test_bytes_are_those_of_the_formula(rows, active, monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2] / "benchmarks"))
-    from flashgru_bytes import Gru, counted, requested  # pyright: ignore[reportMissingImports]
+def test_bytes_are_those_of_the_formula(rows, active):
+    from polzoo.evaluation.benchmark_flashgru_bytes import Gru, counted, requested
 
     gru, gates, blend = Gru(10, 19, 2), Tile(16, 16, 16, 1, 1), Tile(32, 16, 16, 1, 1)
     formula = requested(gru, rows, 20, gates, active), requested(gru, active, 10, blend)

@@ -16,15 +16,15 @@ from torch.nn import functional as F
 
 from polzoo.errors import PolzooError
 from polzoo.interfaces import Cell, Encoding, Importance, Memory, Sites, Step, UpdateOperator
-from polzoo.updates.flashgru import naive, sparse
+from polzoo.updates.flashgru import naive, sparse, winograd
 from polzoo.updates.flashgru.naive import Masked
 from polzoo.updates.flashgru.packed import Packed, supports
 from polzoo.updates.flashgru.rows import Pixels
 from polzoo.updates.flashgru.rulebook import Rulebook, budget, choose
 from polzoo.updates.options import FlashGRUOptions
 
-BREAK_EVEN = 0.7
-"""Share of the dense arithmetic from which on ``auto`` is dense; measured on a CPU by benchmarks/flashgru.py."""
+WIDE = 96
+"""Channels of the state from which on a CPU's tiles are faster than dense convolutions at any mask."""
 
 
 class FlashGRU(UpdateOperator):
@@ -120,7 +120,11 @@ class FlashGRU(UpdateOperator):
         for level, mask in enumerate(masks):
             most = self._budget(level, mask.shape[-2] * mask.shape[-1]) if _recording() else None
             books.append(Rulebook(mask, 2 if level else cell.lookup_reach + 3, most))
-        if self.options.backend == "auto" and not _recording() and arithmetic(books[0]) > BREAK_EVEN:
+        if (
+            self.options.backend == "auto"
+            and not _recording()
+            and arithmetic(books[0]) > break_even(encoding.hidden[0], books[0])
+        ):
             return Masked(masks, exact), last
         reuse = not memory.traced and not torch.is_grad_enabled()
         packed = Packed(books, kernels, exact, reuse) if last is None else last.move(books)
@@ -147,8 +151,16 @@ class FlashGRU(UpdateOperator):
             return "naive: the cell is not made of parts that run at single pixels"
         if self.options.backend != "auto":
             return f"{self.options.backend}, as asked for"
-        dense = f"dense where the mask costs more than {BREAK_EVEN:.0%} of the dense arithmetic, and in a traced graph"
+        dense = "dense where the mask saves too little of the arithmetic to be faster, and in a traced graph"
         return f"triton: on a GPU; {dense}" if kind == "cuda" else f"sparse: on a {kind.upper()}; {dense}"
+
+    def shares(self, at: Any, cell: Cell, reach: int | None) -> dict[str, float]:
+        """Share of the feature grid that each stage of a step at ``at`` (``output.state.sites``) works on; ``reach`` is
+        the fusion's. Waits for the device."""
+        if isinstance(at, At):
+            return shares(at, cell, reach)
+        refined = 1.0 if at.masks is None else at.masks[0].float().mean().item()
+        return {"mask": refined, **dict.fromkeys(STAGES[1:], 1.0)}
 
 
 class Choice(NamedTuple):
@@ -168,21 +180,32 @@ class At(Pixels):
     packed: Packed
 
     def __new__(cls, packed: Packed) -> At:
-        self = super().__new__(cls, packed.books[0], 0)
+        self = super().__new__(cls, packed.books[0], 0, packed.kernels)
         self.packed = packed
         return self
 
 
+STAGES = "mask", "motion features", "lookups", "polarization lookups"
+
+
 def shares(at: At, cell: Cell, reach: int | None = 0) -> dict[str, float]:
     """Share of the feature grid that each stage of a step works on; ``reach`` is the fusion's. Waits for the device."""
-    stages = {"mask": 0, "motion features": cell.motion_reach, "lookups": cell.lookup_reach}
-    found = {stage: at.book.share(radius) for stage, radius in stages.items()}
-    return {**found, "polarization lookups": 1.0 if reach is None else at.book.share(cell.lookup_reach + reach)}
+    wide = None if reach is None else cell.lookup_reach + reach
+    radii = 0, cell.motion_reach, cell.lookup_reach, wide
+    return {stage: 1.0 if r is None else at.book.share(r) for stage, r in zip(STAGES, radii, strict=True)}
 
 
 def arithmetic(book: Rulebook) -> float:
     """Arithmetic of a step's gates over that of the dense ones: r also where q reads it, z and q at active pixels."""
     return (2 * book.size(0) + book.size(1)) / (3 * book.pixels)
+
+
+def break_even(state: Tensor, book: Rulebook) -> float:
+    """Share of the dense arithmetic from which on ``auto`` is dense, for a finest state (B, C, h, w); measured on a CPU
+    by ``polzoo bench flashgru --part step``."""
+    if not winograd.fits(state, book):
+        return 0.7
+    return 1.0 if state.shape[1] >= WIDE else 0.5
 
 
 def _recording() -> bool:

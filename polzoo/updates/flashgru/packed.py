@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from polzoo.updates.cells import ConvGRU, RowCell, SelectiveGRU
+from polzoo.updates.flashgru import sparse, winograd
 from polzoo.updates.flashgru.rows import Grid, Pixels, Rows
 from polzoo.updates.flashgru.rulebook import Rulebook
 from polzoo.updates.flashgru.sparse import with_zero
@@ -53,16 +55,17 @@ class Packed:
         if context is not self.context:
             self.context, self._kept = context, {}
         grids = [self._grid(level, x) for level, x in enumerate(hidden)]
-        at = Pixels(self.books[0])
+        at = Pixels(self.books[0], 0, self.kernels)
         ring = cell.motion_reach if self.exact else cell.motion_reach - 1
         if isinstance(cost, Tensor):
             cost = at.grow(cell.lookup_reach).take(cost)
         motion = cell.motion(cost, disparity, at.grow(ring))
         for levels in cell.schedule:
             for level in levels:
-                here = Pixels(self.books[level])
-                read = with_zero(cell.reads(level, grids, motion, here.grow(ring)).values)
-                new = self._unit(cell.unit(level), level, grids[level], context[level], read, here.grow(ring))
+                here = Pixels(self.books[level], 0, self.kernels)
+                wide = here.grow(ring)
+                gru = self._reading(grids[level], cell.reads(level, grids, motion, wide).values, wide)
+                new = self._unit(cell.unit(level), level, gru, context[level], here)
                 grids[level] = self._write(grids[level], here, new)
         self.grids, self.maps = tuple(grids), tuple(grid.map for grid in grids)
         return self.maps, cell.increment(grids[0], at).map()
@@ -80,17 +83,29 @@ class Packed:
             return grid
         return grid._replace(rows=grid.rows.index_copy(0, at.ids, values))
 
-    def _unit(self, unit: nn.Module, level: int, h: Grid, context: Any, x: Tensor, wide: Pixels) -> Tensor:
-        """The new state of a level's active pixels; the inputs ``x`` stand on ``wide``."""
+    def _reading(self, h: Grid, x: Tensor, wide: Pixels) -> Callable[..., Tensor]:
+        """``gru(unit, key, context)``: the new state of a level's active pixels; the inputs ``x`` stand on ``wide``."""
+        if self.kernels is sparse and winograd.fits(h.rows, wide.book):
+            return partial(self._gru_in_tiles, winograd.join(h.rows, x, wide.ids), wide)
+        return partial(self._gru, h, with_zero(x), wide)
+
+    def _unit(self, unit: nn.Module, level: int, gru: Callable[..., Tensor], context: Any, here: Pixels) -> Tensor:
+        """A unit's new state: of one kernel, or of two, blended."""
         if isinstance(unit, SelectiveGRU):
             small, large, blend = context
-            share = self._once((level, "blend"), lambda: Pixels(wide.book).take(blend).values)
-            fine = self._gru(unit.small, (level, "small"), h, small, x, wide)
-            return torch.lerp(self._gru(unit.large, (level, "large"), h, large, x, wide), fine, share.to(fine.dtype))
+            share = self._once((level, "blend"), lambda: here.take(blend).values)
+            fine = gru(unit.small, (level, "small"), small)
+            return torch.lerp(gru(unit.large, (level, "large"), large), fine, share.to(fine.dtype))
         assert isinstance(unit, ConvGRU)
-        return self._gru(unit, (level, "large"), h, context, x, wide)
+        return gru(unit, (level, "large"), context)
 
-    def _gru(self, unit: ConvGRU, key: tuple[int, str], h: Grid, context: Any, x: Tensor, wide: Pixels) -> Tensor:
+    def _gru_in_tiles(self, table: Tensor, wide: Pixels, unit: ConvGRU, key: tuple[int, str], context: Any) -> Tensor:
+        here, near = Pixels(wide.book), Pixels(wide.book, unit.convz.kernel_size[0] // 2)
+        known = self._once(key, lambda: _context(unit, context, here, near if self.exact else here, here))
+        weights = [conv.weight for conv in (unit.convz, unit.convr, unit.convq)]
+        return winograd.gru(table, weights, known, wide.book, wide.radius, self.exact)
+
+    def _gru(self, h: Grid, x: Tensor, wide: Pixels, unit: ConvGRU, key: tuple[int, str], context: Any) -> Tensor:
         book, kernel = wide.book, unit.convz.kernel_size[0]
         here, near = Pixels(book), Pixels(book, kernel // 2)
         work, active = near if self.exact else here, book.size(0)
@@ -128,11 +143,15 @@ class Packed:
 
 def _gates(unit: ConvGRU, context: tuple[Tensor, ...], near: Pixels, here: Pixels) -> tuple[Tensor, ...]:
     """Weights and starting values: (2C, C + Cx, k, k) and (C, …) of z with r and of q, (P1, 2C) and (P, C)."""
-    convs = unit.convz, unit.convr, unit.convq
-    z, r, q = (conv.weight[:, : unit.read] for conv in convs)
-    from_z, from_r, from_q = context
-    start_zr, start_q = torch.cat([near.take(from_z).values, near.take(from_r).values], 1), here.take(from_q).values
+    z, r, q = (conv.weight[:, : unit.read] for conv in (unit.convz, unit.convr, unit.convq))
+    start_z, start_r, start_q = _context(unit, context, near, near, here)
+    return torch.cat([z, r]), q, torch.cat([start_z, start_r], 1), start_q
+
+
+def _context(unit: ConvGRU, context: tuple[Tensor, ...], *at: Pixels) -> list[Tensor]:
+    """What z, r and q start from at their pixels, biases included: (·, C) each."""
+    starts = [pixels.take(x).values for pixels, x in zip(at, context, strict=True)]
     if unit.read == unit.convz.in_channels:  # else the context's part has them
-        bias_z, bias_r, bias_q = (conv.bias for conv in convs)
-        start_zr, start_q = start_zr + torch.cat([bias_z, bias_r]), start_q + bias_q  # pyright: ignore
-    return torch.cat([z, r]), q, start_zr, start_q
+        biases = (conv.bias for conv in (unit.convz, unit.convr, unit.convq))
+        return [start + bias for start, bias in zip(starts, biases, strict=True)]  # pyright: ignore
+    return [start.contiguous() for start in starts]

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from polzoo.updates.flashgru import sparse, winograd
 from polzoo.updates.flashgru.rulebook import Rulebook
-from polzoo.updates.flashgru.sparse import Tap, convolve, matrix, with_zero
+from polzoo.updates.flashgru.sparse import Tap, matrix, with_zero
 from polzoo.updates.sites import EVERYTHING
 
 LARGEST_KERNEL = 7
+THIN = 8
+"""Input channels from which on tiles pay."""
 _POINTWISE = (nn.ReLU, nn.LeakyReLU, nn.Sigmoid, nn.Tanh, nn.GELU, nn.SiLU, nn.Softplus, nn.Identity)
 
 
@@ -82,10 +86,14 @@ class Rows:
 
 
 class Pixels(NamedTuple):
-    """The pixels within ``radius`` of a rulebook's active ones: a sparse execution's ``Sites``."""
+    """The pixels within ``radius`` of a rulebook's active ones: a sparse execution's ``Sites``.
+
+    ``kernels``, :mod:`.sparse` or :mod:`.triton`, convolves their rows.
+    """
 
     book: Rulebook
     radius: int = 0
+    kernels: ModuleType = sparse
 
     @property
     def ids(self) -> Tensor:
@@ -98,7 +106,7 @@ class Pixels(NamedTuple):
         return self.ids if self.book.budget is None else self.ids.clamp(max=self.book.pixels - 1)
 
     def grow(self, reach: int | None) -> Any:
-        return EVERYTHING if reach is None else Pixels(self.book, self.radius + reach)
+        return EVERYTHING if reach is None else Pixels(self.book, self.radius + reach, self.kernels)
 
     def rows(self, values: Tensor) -> Rows:
         """Values (P, C) of these pixels, in their order."""
@@ -137,12 +145,16 @@ class Pixels(NamedTuple):
         return x
 
     def _convolve(self, conv: nn.Conv2d, x: Rows) -> Rows:
+        tiles = self.kernels is sparse and winograd.fits(x.values, self.book)
+        if tiles and conv.kernel_size[0] <= 3 and conv.in_channels >= THIN:
+            found = winograd.convolve(x.values, conv.weight, conv.bias, self.book, self.radius, x.at.radius)
+            return self.rows(found)
         weight = matrix(conv.weight)
         bias = weight.new_zeros(weight.shape[1]) if conv.bias is None else conv.bias
         if conv.kernel_size[0] == 1:
             return self.rows(F.linear(x.values, weight.t(), bias))
         index = self.book.taps(self.radius, x.at.radius, conv.kernel_size[0])
-        return self.rows(convolve([Tap(with_zero(x.values), index, weight)], bias))
+        return self.rows(self.kernels.convolve([Tap(with_zero(x.values), index, weight)], bias))
 
     def pool(self, finer: Grid) -> Rows:
         """The next finer level's state averaged over 3×3 pixels at a stride of 2, zeros outside counted."""

@@ -97,28 +97,30 @@ def blend(
 
 def matrix(weight: Tensor) -> Tensor:
     """A convolution's weight (O, C, k, k) as what gathered rows are multiplied by, (k²·C, O)."""
-    return weight.permute(2, 3, 1, 0).flatten(0, 2)
+    return kept(weight, "matrix", lambda: weight.permute(2, 3, 1, 0).flatten(0, 2))
 
 
 def _matrices(weight: Tensor, dim: int, first: int = 0) -> tuple[Tensor, Tensor]:
-    """The matrices of state and inputs, of the outputs from ``first`` on; without gradients kept as long as the weight,
-    which a step's caller makes anew for every call."""
+    """The matrices of state and inputs, of the outputs from ``first`` on."""
 
     def make() -> tuple[Tensor, Tensor]:
         return matrix(weight[first:, :dim]), matrix(weight[first:, dim:])
 
-    return _kept(weight, ("matrices", first), make)
+    return kept(weight, ("matrices", first), make)
 
 
-def _kept(tensor: Tensor, key: Hashable, make: Callable[[], Made]) -> Made:
+def kept(weight: Tensor, key: Hashable, make: Callable[[], Made]) -> Made:
+    """What ``make()`` gave when it was first asked for, as long as the weight lives and is not written to; with
+    gradients made anew. A weight that inference mode made has no version to see that by: it must not be."""
     if torch.is_grad_enabled() or torch.compiler.is_compiling():
         return make()
-    if tensor not in _KEPT:
-        _KEPT[tensor] = {}
-    known: dict[Hashable, Any] = _KEPT[tensor]
-    if key not in known:
-        known[key] = make()
-    return known[key]
+    state = 0 if weight.is_inference() else weight._version, weight.data_ptr()
+    if weight not in _KEPT:
+        _KEPT[weight] = {}
+    known: dict[Hashable, Any] = _KEPT[weight]
+    if key not in known or known[key][0] != state:
+        known[key] = state, make()
+    return known[key][1]
 
 
 _KEPT = WeakTensorKeyDictionary()
@@ -148,7 +150,7 @@ class _GatherMatmul(torch.autograd.Function):
         ctx.save_for_backward(*tensors)
         out = start.clone(memory_format=torch.contiguous_format)
         for rows, index, weight in zip(tensors[::3], tensors[1::3], tensors[2::3], strict=True):
-            add = _kept(weight, "adder", partial(_adder, weight))
+            add = kept(weight, "adder", partial(_adder, weight))
             for block in _blocks(len(index), len(weight)):
                 add(out[block], _gather(rows, index[block]))
         return out
