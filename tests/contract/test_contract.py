@@ -16,10 +16,17 @@ GRAPHS = [check for check in CHECKS if check.rule.slow]
 BARE = [check for check in GRAPHS if check.subject.keeps_defaults("fusion")]
 FUSED = [check for check in GRAPHS if check.subject.keeps_defaults("update") and check not in BARE]
 QUICK = [check for check in BARE if check.rule.name == "exports" and check.subject.keeps_defaults("update")]
+SPARSE = [check for check in CHECKS if check.rule.name == "prunes" and not check.subject.keeps_defaults("update")]
 
 
-@pytest.mark.parametrize("check", [check for check in CHECKS if not check.rule.slow])
+@pytest.mark.parametrize("check", [check for check in CHECKS if not check.rule.slow and check not in SPARSE])
 def test_contract(check):
+    check()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("check", SPARSE)
+def test_each_sparse_combination_prunes(check):
     check()
 
 
