@@ -20,7 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "explain": ("polzoo.cli.explain:command", "Show what a model's fusion does on a pair, step by step."),
     "train": ("polzoo.cli.train:command", "Train by a recipe file; --resume goes on where a run stopped."),
     "runs": ("polzoo.cli.runs:command", "List, compare and plot trainings."),
-    "study": ("polzoo.cli.study:command", "Compare ways of training; the same command goes on where it stopped."),
+    "study": ("polzoo.cli.study:command", "Compare ways of training, resumably."),
     "eval": ("polzoo.cli.eval:command", "Evaluate a checkpoint or a baseline on a data set."),
     "data": ("polzoo.cli.data:command", "Check, count and look at a data set."),
     "bench": ("polzoo.cli.bench:command", "Measure time, memory and operations of models."),
