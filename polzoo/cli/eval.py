@@ -67,6 +67,8 @@ def command(
     if not models:
         raise click.UsageError("Missing argument 'MODEL...'.", click.get_current_context())
     if compare:
+        _refuse("--compare", protocol=protocol, data=sets, limit=limit, out=out, json=as_json, iterations=iterations)
+        _refuse("--compare", metric=metrics, submission=submission)
         from polzoo.evaluation.report import compare as side_by_side
 
         click.echo(side_by_side([Path(name) for name in models]))
@@ -76,6 +78,7 @@ def command(
     if out is not None:
         check_out(out)
     if submission is not None:
+        _refuse("--submission", protocol=protocol, limit=limit, json=as_json, metric=metrics)
         _submit(models, submission, sets, out, {"iterations": iterations, "device": device})
         return
     opened = list(_open(protocol, sets))
@@ -121,6 +124,13 @@ def _page(models: tuple[str, ...], results: list[Any], opened: list[tuple[Any, A
     methods = open_methods(models, options["iterations"], options["device"])
     found = zip(results, opened, strict=True)
     return render([(one, worst(one, pairs, methods, rules or Protocol())) for one, (rules, pairs, _) in found])
+
+
+def _refuse(mode: str, **given: Any) -> None:
+    """A PolzooError for an option that would else be passed over in silence."""
+    for name, value in given.items():
+        if value:
+            raise PolzooError(f"{mode} takes no --{name}")
 
 
 def _list() -> None:

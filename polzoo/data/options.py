@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from polzoo.options import Options
 from polzoo.settings import Analysers
@@ -40,14 +40,20 @@ class SyntheticOptions(Options):
 
 
 class FolderOptions(Options):
-    """Pairs of your own: a folder with ``left/``, ``right/`` and what is known, or a CSV file that lists them."""
+    """Pairs of your own: a folder with ``left/``, ``right/`` and what is known, or a CSV or TOML list of them."""
 
-    path: str = Field(min_length=1, description="the folder, or the CSV file")
+    path: str = Field(min_length=1, description="the folder, or the CSV or TOML file")
     analysers: Analysers = Field(
-        default="none", description="analysers in front of (left, right) where a CSV row names none"
+        default="none", description="analysers in front of (left, right) where a list names none"
     )
     scale: float | None = Field(
         default=None, description="divides stored disparities; unset: 256 for 16-bit PNG, 1 for PFM and NPY"
     )
     offset: float = Field(default=0.0, description="added to disparities after the scale, pixels")
     control: Control = "none"
+
+    @model_validator(mode="after")
+    def _divides(self) -> FolderOptions:
+        if self.scale == 0:
+            raise ValueError("scale divides stored disparities, so it must not be 0")
+        return self

@@ -90,6 +90,7 @@ def evaluate(
         raise PolzooError(f"there is no pair to evaluate on in {shorten(data) or 'the data set'}")
     about = _about(protocol)
     what = {"protocol": about, "data": data, "metrics": list(measures), "device": device, "versions": report.versions()}
+    what |= _place(dataset)
     log = None if out is None else Log(out, what | {"methods": [one.about() for one in found]}, processes.rank)
     done = {} if log is None else log.read()
     todo = [index for index in range(processes.rank, count, processes.count) if index not in done]
@@ -116,6 +117,12 @@ def evaluate(
             "versions": report.versions(),
         },
     }
+
+
+def _place(dataset: Dataset | Sequence[Sample]) -> dict[str, str]:
+    """Where the files of a data set lie, which its name in a result leaves out: those of another place are others."""
+    root = getattr(getattr(dataset, "options", None), "root", None)
+    return {} if root is None else {"root": str(home(root).absolute())}
 
 
 def _about(protocol: Protocol | None) -> dict[str, Any] | None:

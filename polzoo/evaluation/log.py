@@ -14,7 +14,7 @@ from typing import Any
 
 from polzoo import atomic
 from polzoo.data.files import write_bytes
-from polzoo.errors import PolzooError
+from polzoo.errors import PolzooError, one_line
 
 Record = dict[str, Any]
 
@@ -30,7 +30,7 @@ class Log:
             rank: of this process.
 
         Raises:
-            PolzooError: the folder holds another evaluation, or cannot be read.
+            PolzooError: the folder holds another evaluation or damaged lines, or cannot be read.
         """
         self.folder, self.what, self.path = folder, json.loads(json.dumps(what)), folder / f"pairs-{rank}.jsonl"
         self._begun = False
@@ -39,7 +39,7 @@ class Log:
         """Index → record of every pair that is finished."""
         found: dict[int, Record] = {}
         for path in sorted(self.folder.glob("pairs-*.jsonl")):
-            head, *records = [json.loads(line) for line in _whole(path)] or [self.what]
+            head, *records = _parsed(path) or [self.what]
             if head != self.what:
                 differs = [key for key in {**head, **self.what} if head.get(key) != self.what.get(key)]
                 raise PolzooError(f"{path} is of another evaluation (other {', '.join(differs)}); name another --out")
@@ -58,6 +58,17 @@ class Log:
             file.write(line)
             file.flush()
             os.fsync(file.fileno())
+
+
+def _parsed(path: Path) -> list[Record]:
+    """What is evaluated, then a record per pair, of the lines that end; a PolzooError where one is neither."""
+    try:
+        lines = [json.loads(line) for line in _whole(path)]
+    except (ValueError, RecursionError) as error:
+        raise PolzooError(f"{path} is damaged ({one_line(error)}); delete it or name another --out") from error
+    if not all(isinstance(line, dict) and (place == 0 or "index" in line) for place, line in enumerate(lines)):
+        raise PolzooError(f"{path} is damaged (a line is no record of a pair); delete it or name another --out")
+    return lines
 
 
 def _whole(path: Path) -> list[str]:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
-import cv2
-import numpy as np
-
-from polzoo.data.files import read_bytes
-from polzoo.data.formats import read_disparity, read_image, read_mask
-from polzoo.data.sample import FloatMap, Mask, Sample
+from polzoo.data.assemble import assemble
+from polzoo.data.formats import read_disparity, read_mask, read_numbers, read_view
+from polzoo.data.sample import Sample
 from polzoo.errors import PolzooError, home
 from polzoo.evaluation.options import RealPairsOptions
 
@@ -71,30 +67,13 @@ class RealPairs:
         if not 0 <= index < len(self):
             raise IndexError(f"index {index} is not in [0, {len(self)})")
         name, folder, files = self.pairs[index]
-        disparity, valid = read_disparity(folder / files.disparity, files.scale, files.offset)
-        left, right = (_view(folder / view).transpose(2, 0, 1) for view in (files.left, files.right))
-        visible = read_mask(folder / files.visible)[None] if files.visible else None
-        if files.occluded:
-            visible = ~_occluded(folder / files.occluded)[None]
-        views = np.ascontiguousarray(left), np.ascontiguousarray(right)
-        return Sample(*views, disparity=disparity[None], valid=valid[None], visible=visible, name=name)
-
-
-def _view(path: Path) -> FloatMap:
-    """An RGB picture (H, W, 3) in [0, 1]; an alpha channel, opaque in Scene Flow's sampler, is dropped."""
-    pixels = _decoded(path)
-    if pixels.ndim == 3 and pixels.shape[2] == 4:
-        return cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGB).astype(np.float32) / np.float32(255)
-    return read_image(path)
-
-
-def _occluded(path: Path) -> Mask:
-    """Scene Flow's occlusion mask: anything but 0."""
-    return np.atleast_3d(_decoded(path)).max(axis=2) > 0
-
-
-def _decoded(path: Path) -> np.ndarray:
-    pixels = cv2.imdecode(np.frombuffer(read_bytes(path), np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None:
-        raise PolzooError(f"{path} is not an image that can be read")
-    return pixels
+        paths = {kind: folder / file for kind, file in files._asdict().items() if isinstance(file, str) and file}
+        views = {side: read_view(paths[side], published=True) for side in ("left", "right")}
+        disparity, known = read_disparity(paths["disparity"], files.scale, files.offset)
+        maps = {"disparity": disparity, "known": known}
+        if files.visible:
+            maps["visible"] = read_mask(paths["visible"])
+        elif files.occluded:
+            paths["visible"] = paths["occluded"]
+            maps["visible"] = read_numbers(paths["visible"], "an occlusion mask", bits=[1, 8]) == 0
+        return assemble(views, maps, paths, name=name)

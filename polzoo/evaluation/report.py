@@ -80,7 +80,9 @@ def compare(files: Sequence[Path]) -> str:
             or with other pairs, which no table may hold together, or a method of one name with other figures.
     """
     tables: dict[str, list[tuple[Path, Result]]] = {}
-    for file in files:
+    for place, file in enumerate(files):
+        if file in files[:place]:
+            raise PolzooError(f"{file} is named twice; name every evaluation once")
         for result in read(file):
             tables.setdefault(result["data"]["spec"], []).append((file, result))
     common = [found for found in tables.values() if len({file for file, _ in found}) == len(files)]
@@ -160,6 +162,9 @@ def write(results: Sequence[Result], folder: Path) -> Path:
     return write_bytes(Path(folder) / "eval.json", text(results).encode())
 
 
+_PARTS = ("protocol", "data", "metrics", "regions", "methods", "run")
+
+
 def read(file: Path) -> list[Result]:
     """The results of an ``eval.json``, or of the folder that it lies in.
 
@@ -171,6 +176,8 @@ def read(file: Path) -> list[Result]:
         found = json.loads(read_bytes(file))
         if found["format"] != FORMAT:
             raise PolzooError(f"{file} has format {found['format']}; this polzoo reads {FORMAT}: evaluate again")
+        if any(missing := [key for key in _PARTS if key not in one] for one in found["evaluations"]):
+            raise ValueError(f"it lacks {', '.join(missing)}")
         return found["evaluations"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise PolzooError(f"{file} is no evaluation: {one_line(error)}") from error

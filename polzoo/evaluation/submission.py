@@ -81,12 +81,15 @@ def submit(
 
     Args:
         sets: (spec, pairs) for each of the benchmark's data; truth is not needed.
-        folder: replaced if it exists.
+        folder: new, or empty.
 
     Raises:
-        PolzooError: no such benchmark, two pairs of one name, or a disk that cannot be written.
+        PolzooError: no such benchmark, a folder that holds something, two pairs of one name, or a disk that cannot be
+            written.
     """
     layout = find(benchmark)
+    if folder.is_dir() and any(folder.iterdir()):
+        raise PolzooError(f"{folder} is not empty; a submission needs a folder of its own: name another --out")
     name = re.sub(r"[^A-Za-z0-9-]+", "-", method.name.removeprefix("dir:").rstrip("/").rpartition("/")[2]).strip("-")
     with atomic.folder(folder) as work:
         for spec, pairs in sets:

@@ -86,6 +86,10 @@ def test_a_folder_of_pairs(run: Run, tmp_path: Path) -> None:
         (["sgbm", "--protocol", "synthetic-v1", "--data", DATA], "takes no --data"),
         (["sgbm", "--protocol", "synthetic-v1", "--metric", "d1"], "leave --metric out"),
         (["sgbm", "--submission", "kitty15"], "did you mean 'kitti15'"),
+        (["sgbm", "--submission", "kitti15", "--limit", "2"], "--submission takes no --limit"),
+        (["sgbm", "--submission", "kitti15", "--protocol", "kitti15-train"], "--submission takes no --protocol"),
+        (["--compare", "one", "--data", DATA], "--compare takes no --data"),
+        (["--compare", "one", "--submission", "eth3d"], "--compare takes no --submission"),
         (["--compare", "/nowhere/eval.json"], "/nowhere"),
         (["sgbm", "--data", DATA, "--metric", "epee"], "did you mean 'epe'"),
         (["sgbm", "--data", DATA, "--out", __file__], "is a file"),
@@ -167,6 +171,8 @@ def test_a_submission(run: Run, tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "out" / "disp_0").iterdir()) == ["000000_10.png", "000001_10.png"]
     code, _, err = run("sgbm", "sgbm-filled", *call)
     assert code == 2 and "--submission takes one MODEL" in err
+    code, _, err = run("sgbm", *call[:-1], str(tmp_path / "root"))
+    assert code == 2 and "root is not empty" in err and (tmp_path / "root" / "testing").is_dir()
 
 
 def test_an_error_leaves_no_folder(run: Run, tmp_path: Path) -> None:

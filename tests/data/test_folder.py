@@ -44,6 +44,13 @@ def refused(path, *words: str) -> None:
         assert word in text, text
 
 
+def test_a_scale_of_0_is_refused_before_any_file_is_read(layout) -> None:
+    from polzoo.spec import make_part
+
+    with pytest.raises(PolzooError, match="dataset 'folder': scale divides stored disparities, so it must not be 0"):
+        make_part("dataset", "folder", {"path": str(layout), "scale": 0})
+
+
 def test_a_folder(layout) -> None:
     (layout / "left" / ".DS_Store").touch()
     (layout / "left" / "notes.txt").touch()

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -56,6 +57,40 @@ def test_another_evaluation_is_refused(tmp_path: Path) -> None:
         evaluate(["sgbm(block_size=3)"], pairs, data=name, out=tmp_path)
     with pytest.raises(PolzooError, match="other protocol"):
         evaluate(["sgbm"], pairs, data=name, out=tmp_path, protocol=Protocol(name="mine", version=2))
+
+
+@pytest.mark.parametrize("line", ["{", "[]", "7", '{"name": "no index"}', "[" * 100_000])
+@pytest.mark.parametrize("place", [0, 1])
+def test_damaged_lines_are_refused_by_the_name_of_their_file(tmp_path: Path, line: str, place: int) -> None:
+    log = Log(tmp_path, {"data": "d"})
+    log.write({"index": 0})
+    lines = log.path.read_text().splitlines()
+    lines[place] = line
+    log.path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(PolzooError, match=r"pairs-0\.jsonl is (damaged|of another evaluation)") as caught:
+        Log(tmp_path, {"data": "d"}).read()
+    assert "\n" not in str(caught.value)
+
+
+def test_files_of_another_place_are_not_what_was_measured(tmp_path: Path) -> None:
+    """A protocol calls its data the same wherever they lie."""
+    pairs, name = open_data(DATA.format(2))
+
+    class Placed:
+        def __init__(self, root: str) -> None:
+            self.options = SimpleNamespace(root=root)
+
+        def __len__(self) -> int:
+            return len(pairs)
+
+        def __getitem__(self, index: int):
+            return pairs[index]
+
+    first = evaluate(["sgbm"], Placed("/data/one"), data=name, out=tmp_path)
+    again = evaluate(["sgbm"], Placed("/data/one"), data=name, out=tmp_path)
+    assert {**again, "run": 0} == {**first, "run": 0} and "/data/one" not in json.dumps({**first, "run": 0})
+    with pytest.raises(PolzooError, match=r"of another evaluation \(other root\)"):
+        evaluate(["sgbm"], Placed("/data/other"), data=name, out=tmp_path)
 
 
 def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:

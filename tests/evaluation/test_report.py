@@ -89,7 +89,14 @@ def test_what_was_not_measured_alike_is_refused(options: dict, words: str, tmp_p
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("{", "is no evaluation"), ('{"format": 1, "evaluations": []}', "has format 1"), ("[]", "is no evaluation")],
+    [
+        ("{", "is no evaluation"),
+        ("[]", "is no evaluation"),
+        ('{"format": 1, "evaluations": []}', "has format 1"),
+        ('{"format": 2, "evaluations": 7}', "is no evaluation"),
+        ('{"format": 2, "evaluations": [7]}', "is no evaluation"),
+        ('{"format": 2, "evaluations": [{"run": {}}]}', "is no evaluation: .*it lacks protocol, data"),
+    ],
 )
 def test_files_that_are_no_evaluation(text: str, words: str, tmp_path: Path) -> None:
     (tmp_path / "eval.json").write_text(text)
@@ -97,6 +104,12 @@ def test_files_that_are_no_evaluation(text: str, words: str, tmp_path: Path) -> 
         report.compare([tmp_path / "eval.json"])
     with pytest.raises(PolzooError, match="no such file"):
         report.compare([tmp_path / "none.json"])
+
+
+def test_a_file_named_twice_is_refused(tmp_path: Path) -> None:
+    one = written(tmp_path / "one", "five")
+    with pytest.raises(PolzooError, match=r"one/eval.json is named twice"):
+        report.compare([one, one])
 
 
 def test_part_of_a_set_is_said_to_be_part(tmp_path: Path) -> None:

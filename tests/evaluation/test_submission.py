@@ -85,12 +85,20 @@ def test_middlebury(tmp_path: Path) -> None:
 
 
 def test_it_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "kept").write_text("of before")
     same = pairs("kitti15/testing/image_2/000000_10", "elsewhere/000000_10")
     with pytest.raises(PolzooError, match="two pairs of kitti15 are called 'elsewhere/000000_10'"):
         submit("kitti15", method(), [('kitti15(split="testing")', same)], tmp_path / "out")
-    assert files(tmp_path / "out") == ["kept"] and os.listdir(tmp_path) == ["out"]
+    assert os.listdir(tmp_path) == []
+
+
+def test_nothing_that_a_folder_holds_is_replaced(tmp_path: Path) -> None:
+    """``--out`` may be the folder of the data by mistake."""
+    (tmp_path / "out").mkdir()
+    sets = [('kitti15(split="testing")', pairs("kitti15/testing/image_2/000000_10"))]
+    submit("kitti15", method(), sets, tmp_path / "out")
+    with pytest.raises(PolzooError, match=r"out is not empty; .*: name another --out"):
+        submit("kitti15", method(FOUND + 1), sets, tmp_path / "out")
+    assert files(tmp_path / "out") == ["disp_0/000000_10.png"] and os.listdir(tmp_path) == ["out"]
 
 
 def test_a_benchmark_that_is_not_there(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from polzoo.errors import PolzooError
 from polzoo.recipes.config import TrainingConfig
 from polzoo.recipes.make import make_dataset
 
-ONE, OTHER = ("synthetic(length={},height=32,width=64,max_disparity=16.0)".format(n) for n in (2, 4))
+ONE, OTHER = (f"synthetic(length={n},height=32,width=64,max_disparity=16.0)" for n in (2, 4))
 
 
 def length(*data: str) -> int:

@@ -104,17 +104,16 @@ class Published:
         return {kind: self.root / file for kind, file in named.items() if file is not None}
 
 
-def read_pfm(path: Path, unknown: bool = True) -> Maps:
-    """``disparity`` and ``known`` of a PFM in pixels. ``unknown``: infinite where there is no truth.
+def read_pfm(path: Path) -> Maps:
+    """``disparity`` and ``known`` of a PFM in pixels, infinite where there is no truth.
 
     Raises:
-        PolzooError: NaN, which no set publishes; infinite or negative numbers where there must be none.
+        PolzooError: NaN or negative numbers, which no set publishes.
     """
     values = read_floats(path)
     known = np.isfinite(values)
-    if not values.min() >= 0 or not (unknown or known.all()):  # the least of numbers with NaN is NaN
-        rule = "infinite where unknown" if unknown else "finite everywhere"
-        raise PolzooError(f"{path} holds NaN or numbers out of range; disparities are above 0, {rule}")
+    if not values.min() >= 0:  # the least of numbers with NaN is NaN
+        raise PolzooError(f"{path} holds NaN or numbers out of range; disparities are above 0, infinite where unknown")
     return {"disparity": np.where(known, values, np.float32(0)), "known": known}
 
 

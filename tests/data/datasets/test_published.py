@@ -151,6 +151,22 @@ def test_sintel_to_the_last_bit(root, tmp_path) -> None:
     np.testing.assert_array_equal(found, r * 4 + g / 2**6 + b / 2**14)
 
 
+def test_what_is_infinitely_far_in_sintel_has_no_truth(tmp_path) -> None:
+    ROOTS.sintel(tmp_path)
+    packed = np.zeros((24, 450, 3), np.uint8)
+    packed[:, 200:] = 2, 0, 0
+    ROOTS.png(tmp_path / "training/disparities/alley_1/frame_0001.png", packed, np.uint8)
+    _, valid = truth(opened("sintel", tmp_path, occluded=True)[0])
+    assert valid[:, 200:].all() and not valid[:, :200].any()
+
+
+def test_a_negative_number_of_scene_flow_is_its_magnitude(tmp_path) -> None:
+    ROOTS.sceneflow(tmp_path)
+    for path in (tmp_path / "Monkaa/disparity").rglob("left/*.pfm"):
+        ROOTS.pfm(path, -ROOTS.EIGHT)
+    assert (truth(opened("sceneflow", tmp_path, scenes="monkaa")[0])[0] == 8).all()
+
+
 def test_fsd_against_the_set_s_own_formula(tmp_path) -> None:
     ROOTS.fsd(tmp_path)
     packed = np.random.default_rng(0).integers(0, 256, (24, 450, 3), dtype=np.uint8)
@@ -177,6 +193,14 @@ def test_cameras(root, name) -> None:
     camera = opened(name, root(name))[0].camera
     assert camera is not None
     np.testing.assert_allclose(camera, CAMERAS[name], rtol=1e-6)
+
+
+def test_doffs_of_kitti_is_how_much_further_right_the_right_camera_s_centre_lies(tmp_path) -> None:
+    ROOTS.kitti15(tmp_path)
+    path = tmp_path / "training/calib_cam_to_cam/000000.txt"
+    path.write_text(path.read_text().replace("P_rect_03: 721.5377 0 609.5593", "P_rect_03: 721.5377 0 611.5593"))
+    camera = opened("kitti15", tmp_path)[0].camera
+    assert camera is not None and camera.doffs == pytest.approx(2)
 
 
 @pytest.mark.parametrize(("name", "depth"), [("tartanair", 10.0), ("fallingthings", 5.7612)])
@@ -230,6 +254,13 @@ def test_splits_and_subsets(root, name, options, count) -> None:
     else:
         disparity, valid = truth(sample)
         np.testing.assert_allclose(disparity[valid], 8, atol=0.01)
+
+
+def test_used_are_the_frames_that_the_owners_list_leaves(root) -> None:
+    """The list names TEST/A/0000/left/0007.png."""
+    assert opened("sceneflow", root("sceneflow"), split="test", take="used").lefts == [
+        "FlyingThings3D/frames_finalpass/TEST/A/0000/left/0006.png"
+    ]
 
 
 def test_raft_stereo_s_400_frames(tmp_path, monkeypatch) -> None:
@@ -329,12 +360,22 @@ def test_a_size_that_was_never_published_has_no_scale(tmp_path) -> None:
         opened("middlebury03", tmp_path)[0]
 
 
-@pytest.mark.parametrize(("width", "scale"), [(450, 3), (620, 2), (698, 2), (1240, 1), (1396, 1), (413, 3)])
-def test_the_scale_of_2006_follows_the_width(tmp_path, width, scale) -> None:
+@pytest.mark.parametrize(
+    ("name", "files", "width", "scale"),
+    [
+        *(("middlebury03", ("im2", "im6", "disp2"), *found) for found in ((450, 4), (900, 2), (1800, 1))),
+        *(
+            (name, ("view1", "view5", "disp1"), *found)
+            for name in ("middlebury05", "middlebury06")
+            for found in ((413, 3), (450, 3), (620, 2), (698, 2), (1240, 1), (1396, 1))
+        ),
+    ],
+)
+def test_the_scale_follows_the_width(tmp_path, name, files, width, scale) -> None:
     from PIL import Image
 
-    for file in ("view1.png", "view5.png"):
-        (tmp_path / "Aloe").mkdir(exist_ok=True)
-        Image.new("RGB", (width, 5)).save(tmp_path / "Aloe" / file)
-    ROOTS.png(tmp_path / "Aloe/disp1.png", np.full((5, width), 60), np.uint8)
-    assert truth(opened("middlebury06", tmp_path)[0])[0][0, 0] == 60 / scale
+    (tmp_path / "scene").mkdir()
+    for file in files[:2]:
+        Image.new("RGB", (width, 5)).save(tmp_path / f"scene/{file}.png")
+    ROOTS.png(tmp_path / f"scene/{files[2]}.png", np.full((5, width), 60), np.uint8)
+    assert truth(opened(name, tmp_path)[0])[0][0, 0] == 60 / scale
