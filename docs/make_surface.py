@@ -85,9 +85,11 @@ def _names() -> Iterator[tuple[str, str]]:
 
 def _class(path: str, found: type) -> Iterator[tuple[str, str]]:
     yield path, ""
-    if "__init__" in vars(found) or hasattr(found, "_fields"):
+    made = "__init__" in vars(found) and not getattr(found, "_is_protocol", False)
+    if made or hasattr(found, "_fields"):
         yield f"{path}.__init__", arguments(found)
-    for name, value in vars(found).items():
+    ours = [base for base in reversed(found.__mro__) if base.__module__.startswith("polzoo")]  # where it stands is free
+    for name, value in {name: value for base in ours for name, value in vars(base).items()}.items():
         if inspect.isfunction(value) and (name == "__call__" or not name.startswith("_")):
             yield f"{path}.{name}", arguments(value)
     for name in inspect.get_annotations(found):

@@ -16,6 +16,7 @@ import inspect
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,12 @@ if TYPE_CHECKING:
 
 
 HOOKS = (*KINDS.values(), "commands")
+MOST = 1000
+"""Components of one plugin; whoever announces more has a loop that does not end, or means harm."""
+
+HEAVY = ("torch", "torchvision", "transformers", "timm", "numpy", "cv2", "scipy", "matplotlib")
+"""What a plugin should import where it is used: with any of these at the top, even ``polzoo list`` takes seconds."""
+
 _KEYWORDS = ("config", "summary", "licence", "sha256")
 
 
@@ -47,6 +54,8 @@ class PluginInfo:
     components: tuple[Entry, ...] = ()
     commands: tuple[str, ...] = ()
     error: str | None = None
+    heavy: tuple[str, ...] = ()
+    """Large packages that were imported for nothing more than to find it."""
 
 
 @dataclass
@@ -83,6 +92,8 @@ class _Stage:
                 raise PolzooError(f"{where}: register() was called after its hook had returned")
             if any((one.kind, one.name) == (kind, name) for one in self.entries):
                 raise PolzooError(f"{where} is registered twice; give the second another name")
+            if len(self.entries) >= MOST:
+                raise PolzooError(f"plugin {self.plugin!r} registers more than {MOST:,} components")
             self.entries.append(entry)
 
         register.__qualname__ = "register"  # what Python's own complaints about its arguments name
@@ -171,7 +182,7 @@ class Registry:
             name, (distribution, version) = point.name, _origin(point)
         name = name or getattr(plugin, "__name__", type(plugin).__name__)
         distribution = _normal(distribution or name)
-        stage, where = _Stage(name, distribution, version), "at import"
+        stage, where, before = _Stage(name, distribution, version), "at import", set(sys.modules)
         try:
             with contextlib.redirect_stdout(sys.stderr):  # a chatty plugin must not spoil `polzoo list --json`
                 manager = _manager(point.load() if point is not None else plugin, name)
@@ -190,8 +201,8 @@ class Registry:
             info = PluginInfo(name, distribution, version, components)
         stage.open = False
         self._commands = None
-        self.plugins.append(info)
-        return info
+        self.plugins.append(replace(info, heavy=_heavy_since(before)))
+        return self.plugins[-1]
 
     def find(self, kind: str, name: str) -> Entry | None:
         """The component of that name (or ``distribution/name``), or None."""
@@ -252,7 +263,7 @@ class Registry:
         import click
 
         assert self._commands is not None
-        info, app = self.plugins[index], click.Group(self.plugins[index].name)
+        info, app, before = self.plugins[index], click.Group(self.plugins[index].name), set(sys.modules)
         try:
             with contextlib.redirect_stdout(sys.stderr):
                 manager.hook.commands(app=app)
@@ -266,7 +277,8 @@ class Registry:
             self.plugins[index] = replace(info, error=note)
         else:
             self._commands |= app.commands
-            self.plugins[index] = replace(info, commands=tuple(app.commands))
+            heavy = (*info.heavy, *_heavy_since(before))
+            self.plugins[index] = replace(info, commands=tuple(app.commands), heavy=heavy)
 
     def _commit(self, entry: Entry) -> Entry:
         if (entry.kind, entry.name) in self._entries:
@@ -293,10 +305,25 @@ class Registry:
 
 @functools.lru_cache(maxsize=1)
 def registry() -> Registry:
-    """The process's registry, found on first use. The only global state of polzoo."""
+    """The process's registry, found on first use. The only global state of polzoo.
+
+    Raises:
+        PolzooError: a plugin asks for it while it is being found.
+    """
+    thread = threading.get_ident()
+    if thread in _finding:
+        raise PolzooError("what is installed is still being found: ask for it where a component is used, not before")
     chosen = os.environ.get("POLZOO_PLUGINS")
     select = None if chosen is None else {name.strip() for name in chosen.split(",")} - {""}
-    return Registry.installed(select=select, strict=os.environ.get("POLZOO_STRICT", "") not in ("", "0"))
+    _finding.add(thread)
+    try:
+        return Registry.installed(select=select, strict=os.environ.get("POLZOO_STRICT", "") not in ("", "0"))
+    finally:
+        _finding.discard(thread)
+
+
+_finding: set[int] = set()
+"""Threads that are looking for plugins, one of which may ask for the others."""
 
 
 def list_components(kind: str | None = None, pattern: str | None = None) -> list[Entry]:
@@ -309,6 +336,10 @@ def temporary(
 ) -> contextlib.AbstractContextManager[Entry]:
     """``with temporary("fusion", "mine", Mine, MineOptions): ...`` in the process's registry."""
     return registry().temporary(kind, name, target, config, summary=summary)
+
+
+def _heavy_since(before: Collection[str]) -> tuple[str, ...]:
+    return tuple(name for name in HEAVY if name in sys.modules and name not in before)
 
 
 def _normal(name: str) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from polzoo.components import OURS, Entry, kind_of, with_article
+from polzoo.components import NAME, OURS, Entry, kind_of, with_article
 from polzoo.errors import PolzooError, nearest, one_line, shorten, unknown
 from polzoo.options import Options, describe, toml_text
 from polzoo.registry import Registry, registry
@@ -132,6 +132,8 @@ def part_from_dict(kind: str, data: Any, within: Registry | None = None) -> Part
     name, origin, options = data["name"], data.get("distribution"), data.get("options", {})
     if not isinstance(options, Mapping):
         raise PolzooError(f"options of {kind} {name!r} are a table, not {shorten(repr(options))}")
+    if origin is not None and not (isinstance(origin, str) and NAME.fullmatch(origin)):  # it goes into a command
+        raise PolzooError(f"{kind} {shorten(name)!r} comes from {shorten(repr(origin))}, which is no package's name")
     if origin is not None and zoo.find(kind, f"{origin}/{name}") is None:
         raise PolzooError(f"{kind} {name!r} comes from {origin!r}; install it: pip install {origin}{zoo.hint(name)}")
     return make_part(kind, f"{origin}/{name}" if origin is not None else name, options, zoo)

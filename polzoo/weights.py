@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import torch as safetensors
@@ -89,7 +91,10 @@ def read(folder: Path, name: str, sha256: str) -> dict[str, Tensor]:
     if not _plausible(data):
         raise PolzooError(f"{file} is not a safetensors file: its header does not fit its size of {len(data)} bytes")
     try:
+        _refuse_twice(file, data)
         return safetensors.load(data)
+    except PolzooError:
+        raise
     except Exception as error:  # whatever a parser says of hostile bytes
         raise PolzooError(f"{file} is not a safetensors file: {one_line(error)}") from error
 
@@ -134,6 +139,18 @@ def _plausible(data: bytes) -> bool:
     """Whether the bytes begin as a safetensors file does: the header's length, then JSON."""
     length = int.from_bytes(data[:8], "little")
     return 2 <= length <= min(_MAX_HEADER, len(data) - 8) and data[8:9] == b"{"
+
+
+def _refuse_twice(file: Path, data: bytes) -> None:
+    """A header that names a tensor twice means one thing to this reader and another to the next."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise PolzooError(f"{file} names a tensor twice, or describes it so; it was not written by safetensors")
+        return found
+
+    json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")], object_pairs_hook=once)
 
 
 def _refuse_infinite(tensors: Mapping[str, Tensor], where: str) -> None:

@@ -447,7 +447,7 @@ def test_installed_plugins(site: Path) -> None:
     assert list(found) == ["polzoo", "a-clash", "bad-exit", "bad-gone", "bad-import", "bad-syntax", "good"]
     assert found["good"] == {
         "name": "good", "distribution": "fake-good", "version": "1.5",
-        "components": {"fusion": ["zed"]}, "commands": ["zed-hello"], "error": None,
+        "components": {"fusion": ["zed"]}, "commands": ["zed-hello"], "heavy": [], "error": None,
     }  # fmt: skip
     assert found["a-clash"]["components"] == {"fusion": ["fake-clash/v2c"]}
     assert found["bad-import"]["error"] == "at import: ModuleNotFoundError: No module named 'nowhere'"

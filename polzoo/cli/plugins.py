@@ -31,6 +31,8 @@ def command(as_json: bool) -> None:
             click.echo(f"  {KINDS[kind]}: {', '.join(names)}")
         if row["commands"]:
             click.echo(f"  commands: {', '.join(row['commands'])}")
+        if row["heavy"]:
+            click.echo(f"  slow: imports {', '.join(row['heavy'])} before it is used")
         if row["error"]:
             click.echo(f"  error: {row['error']}")
 
@@ -45,5 +47,6 @@ def _row(info: PluginInfo) -> dict[str, Any]:
         "version": info.version,
         "components": components,
         "commands": list(info.commands),
+        "heavy": list(info.heavy),
         "error": info.error,
     }

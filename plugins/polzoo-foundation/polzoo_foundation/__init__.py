@@ -1,0 +1,1 @@
+"""polzoo-foundation: stereo on frozen Depth Anything V2 features."""

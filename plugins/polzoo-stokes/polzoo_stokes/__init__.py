@@ -1,0 +1,1 @@
+"""polzoo-stokes: a fusion that reads degree and angle of linear polarization."""
