@@ -318,9 +318,13 @@ def _validated(entry: Entry, values: Mapping[str, Any]) -> Options:
 
 def _explain(entry: Entry, error: ValidationError) -> str:
     """pydantic's findings as one line: option path, value, what is expected."""
-    found, known = [], describe(entry.options())
+    found, named, known = [], set(), describe(entry.options())
     for fault in error.errors(include_url=False):
-        path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in fault["loc"]).lstrip(".")
+        first, *rest = fault["loc"] or ("",)
+        path = str(first) + "".join(f"[{step}]" for step in rest if isinstance(step, int))  # names are a union's types
+        if path and path in named:
+            continue  # the second type of a union that the value is not, either
+        named.add(path)
         message = " ".join(fault["msg"].removeprefix("Value error, ").split()).replace("Input should", "should")
         expected = known[str(fault["loc"][0])].type if fault["loc"] and fault["loc"][0] in known else ""
         if not fault["loc"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib.util
 import inspect
 import json
@@ -47,6 +48,8 @@ def _show_component(entry: Entry) -> None:
     if text:
         click.echo("\n" + text)
     options = describe(entry.options())
+    if hasattr(entry.options(), "execution"):
+        _show_execution(entry.options()())
     if not options:
         click.echo("\nno options")
         return
@@ -60,7 +63,8 @@ def _show_component(entry: Entry) -> None:
 def _show_head(title: str, summary: str, entry: Entry) -> None:
     click.echo(f"{title}: {summary}")
     click.echo(f"target   {entry.target}")
-    click.echo(f"licence  {entry.licence}")
+    code_alone = " (of the code; data comes under its owners' terms)" if entry.kind == "dataset" else ""
+    click.echo(f"licence  {entry.licence}{code_alone}")
     click.echo(f"from     {entry.distribution} {entry.version}".rstrip())
 
 
@@ -80,6 +84,11 @@ def _show_checkpoint(card: cards.Checkpoint) -> None:
         click.echo(f"base     {config['base']['name']}, with which it shares the tensors that are not in its folder")
     if "settings" in config and "model" in config:
         click.echo(_schedule(config))
+    if "model" in config:
+        from polzoo import spec
+
+        with contextlib.suppress(PolzooError):  # a part that is not installed; what is known is shown all the same
+            _show_execution(spec.from_dict(config["model"]).update.options)
     click.echo("config   " + json.dumps(config, indent=2, ensure_ascii=False))
 
 
@@ -103,6 +112,26 @@ def _show_spec(text: str) -> None:
     click.echo(spec.format(model))
     click.echo()
     click.echo(spec.to_toml(model).rstrip())
+    _show_execution(model.update.options)
+
+
+def _show_execution(options: object) -> None:
+    """Which of its backends an update operator that has several would run on the devices of this machine."""
+    execution = getattr(options, "execution", None)
+    if execution is not None:
+        click.echo(f"\nexecution  {execution('cpu')}")
+        click.echo(f"           {execution('cuda')}" if cuda() else "           no CUDA device here")
+
+
+def cuda() -> bool:
+    """Whether the driver finds a CUDA device; asks it without importing torch, whose build may still be for CPUs."""
+    import ctypes
+
+    try:
+        driver, count = ctypes.CDLL("libcuda.so.1"), ctypes.c_int()
+    except OSError:
+        return False
+    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
 
 
 def docstring(target: object) -> str:

@@ -31,6 +31,9 @@ def dry_run(config: TrainingConfig) -> Iterator[str]:
     Raises PolzooError for what would stop the run, such as a data set that is not there: which says what to put where.
     """
     config = pinned(config)
+    if config.precision == "fp16" and not torch.cuda.is_available():
+        yield "precision   fp16 needs a GPU; what follows is measured in float32"
+        config = config.model_copy(update={"precision": "no"})
     accelerator = make_accelerator(config)
     first = None if config.init is None else config.init.source
     recipe, start = make_recipe(config, first)

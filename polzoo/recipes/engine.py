@@ -77,7 +77,7 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
     """Processes, device and precision. Raises PolzooError where they are not what the config or torchrun asks for."""
     cuda = torch.cuda.is_available()
     if config.precision == "fp16" and not cuda:
-        raise PolzooError("precision = 'fp16' needs a GPU; on a CPU take 'bf16' or 'no'")
+        raise PolzooError("precision = 'fp16' needs a GPU; on a CPU: --set precision=bf16 (or no)")
     if config.precision == "fp16" and config.sharded:
         raise PolzooError("sharded = true scales no gradients, which precision = 'fp16' needs; take 'bf16'")
     AcceleratorState._reset_state()  # an earlier run of this process may have had another precision

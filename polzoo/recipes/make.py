@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from polzoo.data.mixture import Mixture
+from polzoo.errors import PolzooError, home
 from polzoo.interfaces import Dataset, Recipe
 from polzoo.recipes.config import Init, TrainingConfig
 from polzoo.recipes.initialise import Start, start_from
 from polzoo.recipes.optimise import freeze
 from polzoo.recipes.teacher import load_teacher
+from polzoo.registry import registry
 from polzoo.settings import InputBlock, Settings
 from polzoo.spec import parse_part
 from polzoo.zoo import build, instantiate
@@ -43,11 +47,17 @@ def channels_last(module: torch.nn.Module) -> None:
 def make_dataset(config: TrainingConfig) -> Dataset:
     """The data set of a config. Raises PolzooError where it is not there, saying what to put where."""
     if isinstance(config.data, str):
-        return instantiate("dataset", parse_part("dataset", config.data))
+        return _open(config.data)
     texts, shares = zip(*map(_share, config.data), strict=True)
-    parts = [instantiate("dataset", parse_part("dataset", text)) for text in texts]
+    parts = [_open(text) for text in texts]
     weighted = any(share is not None for share in shares)
     return Mixture(parts, [1.0 if share is None else share for share in shares] if weighted else None)
+
+
+def _open(text: str) -> Dataset:
+    if "(" not in text and os.path.exists(home(text)) and not registry().find("dataset", text):
+        raise PolzooError(f"data = {text!r} names no data set; for the pairs that lie there: \"folder(path='{text}')\"")
+    return instantiate("dataset", parse_part("dataset", text))
 
 
 def _share(text: str) -> tuple[str, float | None]:
