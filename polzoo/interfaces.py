@@ -256,6 +256,11 @@ class UpdateOperator(nn.Module):
         super().__init__()
         self.options = options
 
+    def prepare(self, cell: Cell, context: tuple[Tensor, ...]) -> Any:
+        """What the steps of a pass are handed as ``context``: what ``cell.prepare`` makes of it, or, for an operator
+        that prepares it at some pixels only, anything that its ``forward`` takes besides."""
+        return cell.prepare(context)
+
     def sites(self, cell: Cell, encoding: Encoding, disparity: Tensor, step: Step) -> Sites:
         """The pixels to refine in this step: ``EVERYTHING``, or some, chosen from the encoding and the disparity
         (B, 1, h, w) so far."""
@@ -268,7 +273,7 @@ class UpdateOperator(nn.Module):
 
         Args:
             hidden: the state of every level, maps.
-            context: what ``cell.prepare`` returned.
+            context: what ``prepare`` or ``cell.prepare`` returned.
             cost: what the fusion made of the lookup, on ``at.grow(cell.lookup_reach)``; a map if it needs whole maps.
             disparity: (B, 1, h, w), feature pixels.
             at: what ``sites`` returned.
@@ -484,8 +489,8 @@ class Metric(Protocol):
     100 · sum / count). Arrays are (H, W); a prediction is NaN or infinite where there is no estimate.
 
     Two further attributes are optional: ``finish(mean) -> float`` makes a figure of a mean (a root mean square takes
-    the root); ``per_pair = True`` says that the figure belongs to one pair and does not add up over pixels (a quantile):
-    it returns (figure · number, number), and averages are over pairs alone.
+    the root); ``per_pair = True`` says that the figure belongs to one pair and does not add up over pixels (a
+    quantile): it returns (figure · number, number), and averages are over pairs alone.
     """
 
     label: str

@@ -165,7 +165,8 @@ class StereoModel(nn.Module):
         (hidden, disparity), sequence, traces = prepared.start, [], []
         memory = Memory(call.pair, traced=bool(trace))
         for p in range(self.fusion.passes):
-            context = cell.prepare(self.fusion.inject_context(encoding, pol, disparity if p else None, call))
+            context = self.fusion.inject_context(encoding, pol, disparity if p else None, call)
+            context = self.operator.prepare(cell, context)
             for step in call.steps(p, memory):
                 disparity = disparity.detach()
                 at = self.operator.sites(cell, encoding, disparity, step)

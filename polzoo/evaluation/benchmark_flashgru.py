@@ -33,6 +33,7 @@ from polzoo.updates.flashgru.flash import arithmetic
 from polzoo.updates.flashgru.packed import Packed
 from polzoo.updates.flashgru.rows import Grid, Pixels
 from polzoo.updates.flashgru.rulebook import Rulebook, budget, choose
+from polzoo.updates.flashgru.sparse import with_zero
 from polzoo.updates.importance import Gradient
 from polzoo.updates.options import FlashGRUOptions
 
@@ -232,10 +233,10 @@ class OneStep:
         self.book = Rulebook(mask, 2)
         self.packed = Packed([self.book], sparse, exact=True, reuse=True)
         self.unit, self.grid, self.context, self.wide = unit, Grid.of(h), context, Pixels(self.book, 2)
-        self.rows = self.wide.take(x).values
+        self.rows = with_zero(self.wide.take(x).values)
 
     def __call__(self) -> Tensor:
-        new = self.packed._reading(self.grid, self.rows, self.wide)(self.unit, (0, "large"), self.context)
+        new = self.packed._unit(self.unit, 0, self.grid, self.rows, self.context, self.wide)
         return self.packed._write(self.grid, Pixels(self.book), new).map
 
 

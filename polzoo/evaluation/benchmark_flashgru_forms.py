@@ -192,7 +192,7 @@ class Flash:
         self.sites = None  # what the run before left is no part of this one's peak
         s, memory = self.start, Memory(self.start.pair, traced=False)
         encoding = Encoding((s.cost, s.cost), s.hidden, s.context)
-        context, hidden, disparity = self.cell.prepare(s.context), s.hidden, s.disparity
+        context, hidden, disparity = self.operator.prepare(self.cell, s.context), s.hidden, s.disparity
         for index in range(self.iterations):
             step = Step(0, index, self.iterations, 1.0, memory=memory)
             self.sites = self.operator.sites(self.cell, encoding, disparity, step)

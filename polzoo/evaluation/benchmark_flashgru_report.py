@@ -152,7 +152,7 @@ def _sections(result: FlashResult) -> Iterator[tuple[str, list[list[str]]]]:
         h, w = rows[0].size
         paper = PAPER.get(rows[0].size)
         said = "" if paper is None else f" (paper, RTX 4090: {paper['native_ms']} to {paper['flash_ms']} ms)"
-        yield f"recurrent part, {result.setting.iterations} iterations, {h} × {w}{said}", _rows(rows, result)
+        yield f"whole recurrent part, {result.setting.iterations} iterations, {h} × {w}{said}", _rows(rows, result)
 
 
 def _rows(rows: Sequence[FlashRow], result: FlashResult) -> list[list[str]]:

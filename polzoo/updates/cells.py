@@ -30,7 +30,11 @@ class ConvGRU(nn.Module):
         self.convq = nn.Conv2d(hidden + inputs + context, hidden, kernel, padding=kernel // 2)
 
     def prepare(self, context: Tensor) -> Gates:
-        """The context's share of each gate, biases included."""
+        """The context's share of each gate, biases included; without context channels, the gates' terms as they come,
+        side by side (B, 3C, h, w), without biases."""
+        if self.read == self.convz.in_channels:
+            z, r, q = context.chunk(3, 1)
+            return z, r, q
         convs = self.convz, self.convr, self.convq
         z, r, q = (F.conv2d(context, c.weight[:, self.read :], c.bias, padding=c.padding) for c in convs)  # pyright: ignore
         return z, r, q
@@ -59,8 +63,11 @@ class RowCell(Cell):
     """
 
     def unit(self, level: int) -> nn.Module:
-        """The recurrent unit of a level, called as ``unit(hidden, context, read, reset)``."""
+        """The recurrent unit of a level, called as ``unit(hidden, unit.prepare(context), read, reset)``."""
         raise NotImplementedError
+
+    def prepare(self, context: tuple[Tensor, ...]) -> tuple[Any, ...]:
+        return tuple(self.unit(level).prepare(x) for level, x in enumerate(context))  # pyright: ignore
 
     def reads(self, level: int, hidden: Sequence[Any], motion: Any, at: Any) -> Any:
         """What the unit reads at ``at`` besides its state and its context; asks for other levels by ``at.pool`` and
@@ -102,9 +109,6 @@ class RaftLiteCell(RowCell):
         self.delta = nn.Sequential(
             nn.Conv2d(hidden, 2 * hidden, 3, padding=1), nn.ReLU(inplace=True), nn.Conv2d(2 * hidden, 1, 3, padding=1)
         )
-
-    def prepare(self, context: tuple[Tensor, ...]) -> tuple[Gates, ...]:
-        return (self.gru.prepare(context[0]),)
 
     def motion(self, cost: Any, disparity: Tensor, at: Sites) -> Any:
         wide = at.grow(self.lookup_reach - self.motion_reach)
@@ -166,9 +170,6 @@ class RaftCell(RowCell):
         """The recurrent unit of a level: it reads ``reads`` channels besides its state and its context."""
         return ConvGRU(hidden, reads)
 
-    def prepare(self, context: tuple[Tensor, ...]) -> tuple[Any, ...]:
-        return tuple((z, r, q) for z, r, q in (c.chunk(3, 1) for c in context))
-
     def motion(self, cost: Any, disparity: Tensor, at: Sites) -> Any:
         near = at.grow(1)
         cost = near.run(self.cost, cost)
@@ -204,8 +205,12 @@ class SelectiveGRU(nn.Module):
 
     def prepare(self, context: Tensor) -> tuple[Gates, Gates, Tensor]:
         """Gates of both kernels and the blend, whose logit is the last channel of the context (B, C + 1, h, w)."""
-        seen, logit = context[:, :-1], context[:, -1:]
-        return self.small.prepare(seen), self.large.prepare(seen), torch.sigmoid(logit)
+        small, large, blend = self.split(context)
+        return self.small.prepare(small), self.large.prepare(large), blend
+
+    def split(self, context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What each kernel's gates see of the context, and the blend."""
+        return context[:, :-1], context[:, :-1], torch.sigmoid(context[:, -1:])
 
     def forward(
         self, h: Tensor, context: tuple[Gates, Gates, Tensor], x: Tensor, reset: Tensor | None = None
@@ -222,9 +227,6 @@ class SelectiveCell(RaftCell):
 
     def make_gru(self, hidden: int, reads: int, context: int) -> SelectiveGRU:
         return SelectiveGRU(hidden, reads, context - 1)
-
-    def prepare(self, context: tuple[Tensor, ...]) -> tuple[Any, ...]:
-        return tuple(gru.prepare(c) for gru, c in zip(self.grus, context, strict=True))  # pyright: ignore
 
 
 def _layers(inputs: int, *sizes: tuple[int, int]) -> nn.Sequential:

@@ -48,6 +48,13 @@ class FlashGRUOptions(Options):
             raise ValueError("density is an empty array; give one number, or one per level")
         return self
 
+    def execution(self, kind: str) -> str:
+        """Which backend runs a cell made of known parts on a device of this kind ("cpu", "cuda", …), and why."""
+        if self.backend != "auto":
+            return f"{self.backend}, as asked for"
+        dense = "dense where the mask saves too little of the arithmetic to be faster, and in a traced graph"
+        return f"triton: on a GPU; {dense}" if kind == "cuda" else f"sparse: on a {kind.upper()}; {dense}"
+
     def densities(self, levels: int) -> tuple[float, ...] | None:
         """One per level, finest first; None with ``top_k``."""
         if self.top_k is not None:

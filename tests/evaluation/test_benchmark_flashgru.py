@@ -21,7 +21,7 @@ EAGER = {name for name, form in DENSE.items() if not form.compiled}
 def found(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bench")
     page = folder / "page.md"
-    page.write_text(f"before\n{report.MARKS[0]}\nold\n{report.MARKS[1]}\nafter\n")
+    page.write_text(f"before\n{report.MARKS[0]}\n<last one>\n{report.MARKS[1]}\nafter\n")
     given = [*SMALL, "--density", "0.25", "--density", "1", "--json", str(folder / "found.json"), "--page", str(page)]
     run = CliRunner().invoke(command, ["flashgru", *given, "--figure", str(folder / "figure.png")])
     assert run.exit_code == 0, run.output
@@ -46,7 +46,7 @@ def test_every_form_is_measured_and_dense_ones_agree(found):
 def test_the_page_the_figure_and_the_text(found):
     result, folder, text = found
     page = (folder / "page.md").read_text()
-    assert page.startswith("before\n") and page.endswith("after\n") and "old" not in page
+    assert page.startswith("before\n") and page.endswith("after\n") and "<last one>" not in page
     assert "| density 0.25 |" in page and "density 0.25" in text and "roofline" in text
     assert (folder / "figure.png").read_bytes().startswith(b"\x89PNG")
     rows = next(report.groups(result.table))

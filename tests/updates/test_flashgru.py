@@ -19,7 +19,7 @@ from polzoo.updates.cells import RaftCell, RaftLiteCell, SelectiveCell
 from polzoo.updates.dense import Dense
 from polzoo.updates.flashgru import naive, sparse
 from polzoo.updates.flashgru.naive import Masked
-from polzoo.updates.flashgru.packed import Packed, supports
+from polzoo.updates.flashgru.packed import Packed, Unprepared, supports
 from polzoo.updates.flashgru.rows import Pixels
 from polzoo.updates.flashgru.rulebook import Rulebook
 from polzoo.zoo import build, make_operator
@@ -435,3 +435,34 @@ def test_shipped_checkpoint_runs_sparse():
     with torch.inference_mode():
         found, wanted = model(*views).disparity, dense(*views).disparity
     assert found.shape == wanted.shape and torch.isfinite(found).all() and not torch.equal(found, wanted)
+
+
+@pytest.mark.parametrize("name", ["selective", "raft-lite", "raft"])
+@pytest.mark.parametrize("grad", [False, True], ids=["inference", "gradients"])
+def test_a_context_prepared_where_it_is_read_gives_the_same(name, grad):
+    """Half of the maps is NaN, which no active pixel may see."""
+    cell: Any = make_cell(name)
+    hidden, context, cost, disparity = situation(cell, (12, 24))
+    mask = torch.zeros(2, 1, 12, 24, dtype=torch.bool)
+    mask[0, 0, 5, 4] = mask[1, 0, :3, 2] = True
+    books = [Rulebook(m) for m in levels_of(mask, hidden)]
+    with torch.set_grad_enabled(grad):
+        wanted, known = (
+            Packed(books, sparse, True, False).step(cell, hidden, given, cost, disparity)[0]
+            for given in (cell.prepare(context), Unprepared(cell, context))
+        )
+        for x in context:
+            x[..., -(x.shape[-1] // 4) :] = torch.nan
+        blind = Packed(books, sparse, True, False).step(cell, hidden, Unprepared(cell, context), cost, disparity)[0]
+    for one, other, third in zip(wanted, known, blind, strict=True):
+        torch.testing.assert_close(other, one, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(third, one, atol=1e-5, rtol=1e-5)
+
+
+def test_a_context_is_prepared_everywhere_only_where_a_step_asks(models):
+    for options, late in (({}, True), ({"refresh": "each-step"}, False), ({"backend": "naive"}, False)):
+        model = models("igev", **options)
+        with torch.inference_mode():
+            prepared = model.prepare(*pair(), iterations=1)
+            context = model.operator.prepare(model.update, prepared.encoding.context)
+        assert isinstance(context, Unprepared) == late

@@ -18,7 +18,7 @@ from polzoo.errors import PolzooError
 from polzoo.interfaces import Cell, Encoding, Importance, Memory, Sites, Step, UpdateOperator
 from polzoo.updates.flashgru import naive, sparse, winograd
 from polzoo.updates.flashgru.naive import Masked
-from polzoo.updates.flashgru.packed import Packed, supports
+from polzoo.updates.flashgru.packed import Packed, Unprepared, lazy, supports
 from polzoo.updates.flashgru.rows import Pixels
 from polzoo.updates.flashgru.rulebook import Rulebook, budget, choose
 from polzoo.updates.options import FlashGRUOptions
@@ -66,10 +66,17 @@ class FlashGRU(UpdateOperator):
         memory.operator = Choice(at, None if masks is None else masks[0], disparity, gate, packed, waits)
         return at
 
+    def prepare(self, cell: Cell, context: tuple[Tensor, ...]) -> Any:
+        """Nothing yet where the pixels are chosen once, as the gates need the context there alone; where they change
+        with every step, everything, which then takes less time."""
+        late = self.options.refresh == "fixed" and self._kernels(cell, context[0]) is not None and lazy(cell)
+        return Unprepared(cell, context) if late else cell.prepare(context)  # pyright: ignore[reportArgumentType]
+
     def forward(
         self, cell: Cell, hidden: tuple[Tensor, ...], context: Any, cost: Any, disparity: Tensor, at: Any
     ) -> tuple[tuple[Tensor, ...], Tensor]:
         if isinstance(at, Masked):
+            context = context.everywhere if isinstance(context, Unprepared) else context
             return naive.step(cell, hidden, context, cost, disparity, at)
         return at.packed.step(cell, hidden, context, cost, disparity)
 
@@ -146,13 +153,9 @@ class FlashGRU(UpdateOperator):
 
     def execution(self, cell: Cell, device: torch.device | str) -> str:
         """Which backend runs a cell on a device, and why, in words."""
-        kind = torch.device(device).type
         if not supports(cell):
             return "naive: the cell is not made of parts that run at single pixels"
-        if self.options.backend != "auto":
-            return f"{self.options.backend}, as asked for"
-        dense = "dense where the mask saves too little of the arithmetic to be faster, and in a traced graph"
-        return f"triton: on a GPU; {dense}" if kind == "cuda" else f"sparse: on a {kind.upper()}; {dense}"
+        return self.options.execution(torch.device(device).type)
 
     def shares(self, at: Any, cell: Cell, reach: int | None) -> dict[str, float]:
         """Share of the feature grid that each stage of a step at ``at`` (``output.state.sites``) works on; ``reach`` is

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -14,7 +14,6 @@ from polzoo.updates.cells import ConvGRU, RowCell, SelectiveGRU
 from polzoo.updates.flashgru import sparse, winograd
 from polzoo.updates.flashgru.rows import Grid, Pixels, Rows
 from polzoo.updates.flashgru.rulebook import Rulebook
-from polzoo.updates.flashgru.sparse import with_zero
 
 Made = TypeVar("Made")
 
@@ -25,6 +24,26 @@ def supports(cell: nn.Module) -> bool:
         return False
     units = [cell.unit(level) for level in {level for entry in cell.schedule for level in entry}]
     return all(type(unit) in (ConvGRU, SelectiveGRU) for unit in units)
+
+
+def lazy(cell: nn.Module) -> bool:
+    """Whether the cell's context can be prepared at some pixels only."""
+    return supports(cell) and isinstance(cell, RowCell) and type(cell).prepare is RowCell.prepare
+
+
+class Unprepared:
+    """The context's ``maps`` as a cell was given them: prepared where a step asks, or at every pixel."""
+
+    def __init__(self, cell: RowCell, maps: tuple[Tensor, ...]) -> None:
+        self.cell, self.maps = cell, maps
+
+    @cached_property
+    def everywhere(self) -> tuple[Any, ...]:
+        """What ``cell.prepare`` makes of it; made once, and from then on used for everything."""
+        return self.cell.prepare(self.maps)
+
+    def __getitem__(self, level: int) -> Any:
+        return self.everywhere[level] if "everywhere" in vars(self) else self.maps[level]
 
 
 class Packed:
@@ -51,21 +70,26 @@ class Packed:
     def step(
         self, cell: RowCell, hidden: Sequence[Tensor], context: Any, cost: Rows | Tensor, disparity: Tensor
     ) -> tuple[tuple[Tensor, ...], Tensor]:
-        """The new states as maps, and the increment (B, 1, h, w)."""
+        """The new states as maps, and the increment (B, 1, h, w).
+
+        ``context`` is what the cell's ``prepare`` returned, or :class:`Unprepared`.
+        """
         if context is not self.context:
             self.context, self._kept = context, {}
         grids = [self._grid(level, x) for level, x in enumerate(hidden)]
         at = Pixels(self.books[0], 0, self.kernels)
         ring = cell.motion_reach if self.exact else cell.motion_reach - 1
-        if isinstance(cost, Tensor):
-            cost = at.grow(cell.lookup_reach).take(cost)
-        motion = cell.motion(cost, disparity, at.grow(ring))
+        motion: Rows | None = None
         for levels in cell.schedule:
             for level in levels:
                 here = Pixels(self.books[level], 0, self.kernels)
                 wide = here.grow(ring)
-                gru = self._reading(grids[level], cell.reads(level, grids, motion, wide).values, wide)
-                new = self._unit(cell.unit(level), level, gru, context[level], here)
+                if level == 0:  # not before: nothing else reads it, and the coarser levels' tables are gone by now
+                    motion = _motion(cell, cost, disparity, at, ring)
+                x = cell.reads(level, grids, motion, wide).padded
+                motion = None
+                new = self._unit(cell.unit(level), level, grids[level], x, context[level], wide)
+                del x
                 grids[level] = self._write(grids[level], here, new)
         self.grids, self.maps = tuple(grids), tuple(grid.map for grid in grids)
         return self.maps, cell.increment(grids[0], at).map()
@@ -83,27 +107,30 @@ class Packed:
             return grid
         return grid._replace(rows=grid.rows.index_copy(0, at.ids, values))
 
-    def _reading(self, h: Grid, x: Tensor, wide: Pixels) -> Callable[..., Tensor]:
-        """``gru(unit, key, context)``: the new state of a level's active pixels; the inputs ``x`` stand on ``wide``."""
-        if self.kernels is sparse and winograd.fits(h.rows, wide.book):
-            return partial(self._gru_in_tiles, winograd.join(h.rows, x, wide.ids), wide)
-        return partial(self._gru, h, with_zero(x), wide)
-
-    def _unit(self, unit: nn.Module, level: int, gru: Callable[..., Tensor], context: Any, here: Pixels) -> Tensor:
-        """A unit's new state: of one kernel, or of two, blended."""
+    def _unit(self, unit: nn.Module, level: int, h: Grid, x: Tensor, context: Any, wide: Pixels) -> Tensor:
+        """The new state of a level's active pixels, of a unit of one kernel, or of two, blended; the inputs ``x`` stand
+        on ``wide``, with a row of zeros behind them."""
+        in_tiles = self.kernels is sparse and winograd.fits(h.rows, wide.book)
+        gru = partial(self._gru_in_tiles if in_tiles else self._gru, h, x, wide)
         if isinstance(unit, SelectiveGRU):
-            small, large, blend = context
-            share = self._once((level, "blend"), lambda: here.take(blend).values)
+            small, large, blend = unit.split(context) if isinstance(context, Tensor) else context
+            share = self._once((level, "blend"), lambda: Pixels(wide.book).take(blend).values)
             fine = gru(unit.small, (level, "small"), small)
             return torch.lerp(gru(unit.large, (level, "large"), large), fine, share.to(fine.dtype))
         assert isinstance(unit, ConvGRU)
         return gru(unit, (level, "large"), context)
 
-    def _gru_in_tiles(self, table: Tensor, wide: Pixels, unit: ConvGRU, key: tuple[int, str], context: Any) -> Tensor:
+    def _gru_in_tiles(
+        self, h: Grid, x: Tensor, wide: Pixels, unit: ConvGRU, key: tuple[int, str], context: Any
+    ) -> Tensor:
         here, near = Pixels(wide.book), Pixels(wide.book, unit.convz.kernel_size[0] // 2)
-        known = self._once(key, lambda: _context(unit, context, here, near if self.exact else here, here))
+
+        def prepare() -> list[Tensor]:
+            return _context(unit, context, here, near if self.exact else here, here)
+
+        known = prepare() if near == here and isinstance(context, Tensor) else self._once(key, prepare)
         weights = [conv.weight for conv in (unit.convz, unit.convr, unit.convq)]
-        return winograd.gru(table, weights, known, wide.book, wide.radius, self.exact)
+        return winograd.gru(h.rows, x, weights, known, wide.book, wide.radius)
 
     def _gru(self, h: Grid, x: Tensor, wide: Pixels, unit: ConvGRU, key: tuple[int, str], context: Any) -> Tensor:
         book, kernel = wide.book, unit.convz.kernel_size[0]
@@ -148,10 +175,25 @@ def _gates(unit: ConvGRU, context: tuple[Tensor, ...], near: Pixels, here: Pixel
     return torch.cat([z, r]), q, torch.cat([start_z, start_r], 1), start_q
 
 
-def _context(unit: ConvGRU, context: tuple[Tensor, ...], *at: Pixels) -> list[Tensor]:
-    """What z, r and q start from at their pixels, biases included: (·, C) each."""
-    starts = [pixels.take(x).values for pixels, x in zip(at, context, strict=True)]
-    if unit.read == unit.convz.in_channels:  # else the context's part has them
-        biases = (conv.bias for conv in (unit.convz, unit.convr, unit.convq))
-        return [start + bias for start, bias in zip(starts, biases, strict=True)]  # pyright: ignore
-    return [start.contiguous() for start in starts]
+def _motion(cell: RowCell, cost: Rows | Tensor, disparity: Tensor, at: Pixels, ring: int) -> Rows:
+    """Motion features; rows of a whole map of costs are held by nothing but the cell, which drops them when read."""
+    if isinstance(cost, Tensor):
+        return cell.motion(at.grow(cell.lookup_reach).take(cost), disparity, at.grow(ring))
+    return cell.motion(cost, disparity, at.grow(ring))
+
+
+def _context(unit: ConvGRU, context: Tensor | tuple[Tensor, ...], *at: Pixels) -> list[Tensor]:
+    """What z, r and q start from at their pixels, biases included: (·, C) each, of the context as it came, or prepared
+    everywhere."""
+    convs = unit.convz, unit.convr, unit.convq
+    own = unit.read < unit.convz.in_channels
+    if own and isinstance(context, Tensor):
+        reach = unit.convz.kernel_size[0] // 2
+        rows = max(at, key=lambda pixels: pixels.radius).grow(reach).take(context)
+        weights = (conv.weight[:, unit.read :] for conv in convs)
+        return [p.convolve(w, c.bias, rows).values for p, w, c in zip(at, weights, convs, strict=True)]
+    maps = unit.prepare(context) if isinstance(context, Tensor) else context
+    starts = [pixels.take(x).values for pixels, x in zip(at, maps, strict=True)]
+    if own:  # then they have the biases
+        return [start.contiguous() for start in starts]
+    return [start + conv.bias for start, conv in zip(starts, convs, strict=True)]  # pyright: ignore

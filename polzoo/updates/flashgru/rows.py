@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Callable
 from types import ModuleType
@@ -40,10 +41,17 @@ class Grid(NamedTuple):
 
 
 class Rows:
-    """Values (P, C) at the pixels ``at``. Takes part in arithmetic with numbers and with rows of the same pixels."""
+    """Values (P, C) at the pixels ``at``. Takes part in arithmetic with numbers and with rows of the same pixels.
 
-    def __init__(self, values: Tensor, at: Pixels) -> None:
-        self.values, self.at = values, at
+    ``padded`` are they with a row of zeros behind them, (P + 1, C); copied unless given.
+    """
+
+    def __init__(self, values: Tensor, at: Pixels, padded: Tensor | None = None) -> None:
+        self.values, self.at, self._padded = values, at, padded
+
+    @property
+    def padded(self) -> Tensor:
+        return with_zero(self.values) if self._padded is None else self._padded
 
     def map(self, fill: float | Tensor = 0.0) -> Tensor:
         """(B, C, h, w) with these values, and ``fill`` where there are none."""
@@ -114,14 +122,21 @@ class Pixels(NamedTuple):
 
     def take(self, x: Tensor | Grid) -> Rows:
         if isinstance(x, Grid):
-            return self.rows(x.rows.index_select(0, self.ids))
+            padded = x.rows.index_select(0, F.pad(self.ids, (0, 1), value=len(x.rows) - 1))
+            return Rows(padded[:-1], self, padded)
         last = x.permute(0, 2, 3, 1)
         if x.shape[0] > 1 or last.is_contiguous():
             return self.rows(last.flatten(0, 2).index_select(0, self.pixels))
         return self.rows(x.flatten(2)[0].index_select(1, self.pixels).t())
 
     def cat(self, *xs: Rows) -> Rows:
-        return self.rows(torch.cat([self.narrow(x).values for x in xs], 1))
+        values = [self.narrow(x).values for x in xs]
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return self.rows(torch.cat(values, 1))
+        dtype = functools.reduce(torch.promote_types, (x.dtype for x in values))
+        padded = values[0].new_empty(len(values[0]) + 1, sum(x.shape[1] for x in values), dtype=dtype)
+        padded[-1] = 0
+        return Rows(torch.cat(values, 1, out=padded[:-1]), self, padded)
 
     def narrow(self, x: Rows) -> Rows:
         """Rows of these and of more pixels without the others."""
@@ -139,22 +154,24 @@ class Pixels(NamedTuple):
         for layer in layers:
             if isinstance(layer, nn.Conv2d):
                 left -= layer.kernel_size[0] // 2
-                x = self.grow(left)._convolve(layer, x)
+                x = self.grow(left).convolve(layer.weight, layer.bias, x)
             else:
                 x = Rows(layer(x.values), x.at)
         return x
 
-    def _convolve(self, conv: nn.Conv2d, x: Rows) -> Rows:
+    def convolve(self, weight: Tensor, bias: Tensor | None, x: Rows) -> Rows:
+        """A convolution (O, C, k, k) at these pixels, of rows that reach k // 2 further."""
+        kernel = weight.shape[-1]
         tiles = self.kernels is sparse and winograd.fits(x.values, self.book)
-        if tiles and conv.kernel_size[0] <= 3 and conv.in_channels >= THIN:
-            found = winograd.convolve(x.values, conv.weight, conv.bias, self.book, self.radius, x.at.radius)
-            return self.rows(found)
-        weight = matrix(conv.weight)
-        bias = weight.new_zeros(weight.shape[1]) if conv.bias is None else conv.bias
-        if conv.kernel_size[0] == 1:
-            return self.rows(F.linear(x.values, weight.t(), bias))
-        index = self.book.taps(self.radius, x.at.radius, conv.kernel_size[0])
-        return self.rows(self.kernels.convolve([Tap(with_zero(x.values), index, weight)], bias))
+        if tiles and kernel <= 3 and weight.shape[1] >= THIN:
+            rows = x.values if kernel == 1 else x.padded
+            return self.rows(winograd.convolve(rows, weight, bias, self.book, self.radius, x.at.radius))
+        weight = matrix(weight)
+        bias = weight.new_zeros(weight.shape[1]) if bias is None else bias
+        if kernel == 1:
+            return self.rows(F.linear(self.narrow(x).values, weight.t(), bias))
+        index = self.book.taps(self.radius, x.at.radius, kernel)
+        return self.rows(self.kernels.convolve([Tap(x.padded, index, weight)], bias))
 
     def pool(self, finer: Grid) -> Rows:
         """The next finer level's state averaged over 3×3 pixels at a stride of 2, zeros outside counted."""

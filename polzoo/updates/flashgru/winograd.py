@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from polzoo.updates.flashgru.rulebook import NOWHERE, Rulebook
 from polzoo.updates.flashgru.sparse import kept, with_zero
 
-TILES = 512
+TILES = 448
 """Tiles of a block: fewer cost calls, more leave the cache."""
 
 INNER = 5, 6, 9, 10
@@ -47,6 +47,18 @@ PATCH, PATCH_SIGN = _both(_TO_PATCH)
 PIXEL, PIXEL_SIGN = _both(_TO_PIXEL)
 
 
+class Table(NamedTuple):
+    """Rows (·, C) that a convolution reads. ``places`` (P + 1,) int32 says which of them stand for the P pixels of a
+    set and for what lies outside; None: they are in this order."""
+
+    rows: Tensor
+    places: Tensor | None = None
+
+    def part(self, begin: int, end: int) -> Tensor:
+        """The rows of some of the pixels."""
+        return self.rows[begin:end] if self.places is None else self.rows.index_select(0, self.places[begin:end])
+
+
 class Bag(NamedTuple):
     """Sums of rows with signs: ``index`` and ``sign`` (n · terms,)."""
 
@@ -54,23 +66,31 @@ class Bag(NamedTuple):
     sign: Tensor
     terms: int
 
-    def sum(self, rows: Tensor) -> Tensor:
+    def sum(self, table: Table) -> Tensor:
         """(n, C) of rows (·, C)."""
         starts = _starts(len(self.index), self.terms)
-        return torch.embedding_bag(rows, self.index, starts, False, 0, False, self.sign)[0]
+        index = self.index if table.places is None else table.places.index_select(0, self.index)
+        return torch.embedding_bag(table.rows, index, starts, False, 0, False, self.sign)[0]
 
 
 class Block(NamedTuple):
-    """Some tiles: what their patches read, and per group of wanted pixels the rows they are and how they are made."""
+    """Some tiles: the rows of their patches (t, 16), and per group of wanted pixels the rows they are (n,) and which of
+    the tiles' pixels (n,), four to a tile. The sums' terms are written out when needed: they take ten times as much."""
 
-    patches: Bag
-    groups: tuple[tuple[Tensor, Bag], ...]
+    patches: Tensor
+    groups: tuple[tuple[Tensor, Tensor], ...]
 
-    def convolve(self, table: Tensor, *products: Product) -> Iterator[tuple[Tensor, Tensor]]:
+    def convolve(self, tables: Sequence[Table], *products: Product) -> Iterator[tuple[Tensor, Tensor]]:
         """Per group, each with a product of its own, the rows (n,) and their values (n, O)."""
-        values = self.patches.sum(table).view(16, -1, table.shape[1])
-        for (rows, bag), multiply in zip(self.groups, products, strict=True):
-            yield rows, bag.sum(multiply(values).flatten(0, 1))
+        tiles = len(self.patches)
+        index = self.patches[:, PATCH].transpose(0, 1).flatten()
+        patches = Bag(index, _patch_signs(tiles), PATCH.shape[1])
+        values = [patches.sum(table).view(16, tiles, -1) for table in tables]
+        for (rows, pixels), multiply in zip(self.groups, products, strict=True):
+            corner = pixels.long() & 3
+            terms = (PIXEL[corner] * tiles + (pixels >> 2).unsqueeze(1)).int().flatten()
+            bag = Bag(terms, PIXEL_SIGN[corner].flatten(), PIXEL.shape[1])
+            yield rows, bag.sum(Table(multiply(values).flatten(0, 1)))
 
 
 class Lines(NamedTuple):
@@ -78,14 +98,15 @@ class Lines(NamedTuple):
 
     rows: Tensor
 
-    def convolve(self, table: Tensor, *products: Product) -> Iterator[tuple[Tensor, Tensor]]:
-        values = table[self.rows[0] : self.rows[-1] + 1].unsqueeze(0)
+    def convolve(self, tables: Sequence[Table], *products: Product) -> Iterator[tuple[Tensor, Tensor]]:
+        begin, end = int(self.rows[0]), int(self.rows[-1]) + 1
+        values = [table.part(begin, end).unsqueeze(0) for table in tables]
         for multiply in products:
             yield self.rows, multiply(values)[0]
 
 
-Product = Callable[[Tensor], Tensor]
-"""(n, t, C) → (n, t, O), by n matrices."""
+Product = Callable[[Sequence[Tensor]], Tensor]
+"""(n, t, C) of each table → (n, t, O), the sum of their products with n matrices each."""
 
 
 def fits(rows: Tensor, book: Rulebook) -> bool:
@@ -98,56 +119,56 @@ def fits(rows: Tensor, book: Rulebook) -> bool:
 def convolve(rows: Tensor, weight: Tensor, bias: Tensor | None, book: Rulebook, radius: int, source: int) -> Tensor:
     """A convolution (O, C, k, k), k = 1 or 3, at the pixels within ``radius`` of the active ones: (P, O).
 
-    ``rows`` (S, C) are those within ``source``.
+    ``rows`` (S, C) are those within ``source``; with a row of zeros behind them (S + 1, C), nothing is copied.
     """
     kernel, n = weight.shape[-1], book.size(radius)
-    out, table = rows.new_empty(n, len(weight)), rows if kernel == 1 else with_zero(rows)
-    _into([out], table, _blocks(book, source, kernel, (0, n), (0, n)), _product(weight))
+    padded = kernel == 1 or len(rows) > book.size(source)
+    out, table = rows.new_empty(n, len(weight)), Table(rows if padded else with_zero(rows))
+    _into([out], [table], _blocks(book, source, kernel, (0, n), (0, n)), _product(weight, (weight.shape[1],)))
     return out if bias is None else out.add_(bias)
 
 
-def join(h: Tensor, x: Tensor, ids: Tensor) -> Tensor:
-    """(P + 1, C + Cx): the rows ``ids`` of h beside the inputs x (P, Cx), and a row of zeros."""
-    table = x.new_empty(len(x) + 1, h.shape[1] + x.shape[1])
-    torch.cat([h.index_select(0, ids), x], 1, out=table[:-1])
-    table[-1] = 0
-    return table
-
-
 def gru(
-    table: Tensor, weights: Sequence[Tensor], context: Sequence[Tensor], book: Rulebook, source: int, exact: bool
+    h: Tensor,
+    x: Tensor,
+    weights: Sequence[Tensor],
+    context: Sequence[Tensor],
+    book: Rulebook,
+    source: int,
 ) -> Tensor:
     """The new state (A, C) of the A active pixels: both phases of :mod:`.sparse`.
 
     Args:
-        table: of :func:`join`, on the pixels within ``source``; holds r⊙h in between.
+        h: (S + 1, C) dense-addressed state.
+        x: (P + 1, Cx) inputs of the pixels within ``source``, and a row of zeros.
         weights: of z, r and q (C, ≥ C + Cx, k, k), k = 1 or 3; further input channels are left out.
-        context: what starts z (A, C), r where it is evaluated (·, C), and q (A, C); biases included.
-        exact: evaluate r around the active pixels too; it is 1 there otherwise.
+        context: what starts z (A, C), r where it is evaluated (·, C), and q (A, C); biases included. At further pixels
+            that q reads, r is 1.
     """
-    (z, r, q), (of_z, of_r, of_q) = (_product(w, table.shape[1]) for w in weights), context
-    dim, kernel, active, work = len(weights[0]), weights[0].shape[-1], len(of_z), len(of_r)
-    update, reset = table.new_empty(active, dim), table.new_empty(work, dim)
-    _into([update, reset], table, _blocks(book, source, kernel, (0, active), (0, active), (0, work)), z, r)
+    dim, kernel, (of_z, of_r, of_q) = h.shape[1], weights[0].shape[-1], context
+    active, work, near, ids = len(of_z), len(of_r), book.size(kernel // 2), book.ids(source)
+    z, r, q = (_product(weight, (dim, x.shape[1])) for weight in weights)
+    reads = [Table(h, F.pad(ids, (0, 1), value=len(h) - 1).int()), Table(x)]
+    update, rh = h.new_empty(active, dim), h.new_empty(near + 1, dim)
+    _into([update, rh], reads, _blocks(book, source, kernel, (0, active), (0, active), (0, work)), z, r)
     if work > active:
-        _into([reset], table, _blocks(book, source, kernel, (active, work), (active, work)), r)
+        _into([rh], reads, _blocks(book, source, kernel, (active, work), (active, work)), r)
     update.add_(of_z).sigmoid_()
-    reset.add_(of_r).sigmoid_()
-    state = table[:work, :dim].clone()
-    table[:work, :dim] = reset.mul_(state)
-    new = reset[:active]
-    _into([new], table, _blocks(book, source, kernel, (0, active), (0, active)), q)
-    table[:work, :dim] = state
+    rh[:work].add_(of_r).sigmoid_().mul_(h.index_select(0, ids[:work]))
+    rh[work:near] = h.index_select(0, ids[work:near])
+    rh[near] = 0
+    reads[0], new = Table(rh, torch.arange(len(x), dtype=torch.int32).clamp_(max=near)), h.new_empty(active, dim)
+    _into([new], reads, _blocks(book, source, kernel, (0, active), (0, active)), q)
     new.add_(of_q).mul_(2).sigmoid_().mul_(2).sub_(1)  # tanh, which takes ten times as long
-    return torch.lerp(state[:active], new, update, out=new)
+    return torch.lerp(h.index_select(0, ids[:active]), new, update, out=new)
 
 
 def _into(
-    outputs: Sequence[Tensor], table: Tensor, blocks: Sequence[Block] | Sequence[Lines], *products: Product
+    outputs: Sequence[Tensor], tables: Sequence[Table], blocks: Sequence[Block] | Sequence[Lines], *products: Product
 ) -> None:
     """Write what each product gives to its output (·, O)."""
     for block in blocks:
-        for out, (rows, values) in zip(outputs, block.convolve(table, *products), strict=True):
+        for out, (rows, values) in zip(outputs, block.convolve(tables, *products), strict=True):
             out.index_copy_(0, rows, values)
 
 
@@ -173,14 +194,11 @@ def _make_blocks(
 
 def _block(patches: Tensor, zero: int, groups: tuple[tuple[int, int], ...]) -> Block:
     """The block of tiles with these patches (t, 16) of rows; ``zero`` is the row of zeros."""
-    index = patches.clamp(max=zero)[:, PATCH].transpose(0, 1).flatten()
     own, pixels = patches[:, INNER], []
     for begin, end in groups:
         tile, corner = ((own >= begin) & (own < end)).nonzero(as_tuple=True)
-        terms = (PIXEL[corner] * len(patches) + tile.unsqueeze(1)).int().flatten()
-        bag = Bag(terms, PIXEL_SIGN[corner].flatten(), PIXEL.shape[1])
-        pixels.append((own[tile, corner].long(), bag))
-    return Block(Bag(index, _patch_signs(len(patches)), PATCH.shape[1]), tuple(pixels))
+        pixels.append((own[tile, corner].long(), (4 * tile + corner).int()))
+    return Block(patches.clamp(max=zero), tuple(pixels))
 
 
 @functools.lru_cache(maxsize=4)
@@ -193,30 +211,40 @@ def _starts(count: int, terms: int) -> Tensor:
     return torch.arange(0, count, terms, dtype=torch.int32)
 
 
-def _product(weight: Tensor, channels: int | None = None) -> Product:
-    """The product with a convolution's weight (O, ≥ channels, k, k), transformed where k = 3."""
-    return kept(weight, ("winograd", channels), lambda: _prepare(weight.detach()[:, :channels]))
+def _product(weight: Tensor, channels: tuple[int, ...]) -> Product:
+    """The product with a convolution's weight (O, ≥ C, k, k), transformed where k = 3; the tables have ``channels``, C
+    in sum."""
+    return kept(weight, ("winograd", channels), lambda: _prepare(weight.detach()[:, : sum(channels)], channels))
 
 
-def _prepare(weight: Tensor) -> Product:
+def _prepare(weight: Tensor, channels: tuple[int, ...]) -> Product:
     if weight.shape[-1] == 3:
         g = torch.tensor(_TO_WEIGHT)
         weight = torch.einsum("iy,ocyx,jx->ocij", g, weight, g)
-    matrices = weight.flatten(2).permute(2, 0, 1).contiguous()
+    parts = [part.contiguous() for part in weight.flatten(2).permute(2, 0, 1).split(channels, 2)]
     if not (_ONEDNN and torch.backends.mkldnn.enabled):
-        return functools.partial(_by_bmm, matrices.transpose(1, 2))
+        return functools.partial(_by_bmm, [part.transpose(1, 2) for part in parts])
     pack = torch.ops.mkldnn._reorder_linear_weight
-    return functools.partial(_by_onednn, [pack(matrix, TILES) for matrix in matrices])
+    return functools.partial(_by_onednn, [[pack(matrix, TILES) for matrix in part] for part in parts])
 
 
-def _by_bmm(matrices: Tensor, values: Tensor) -> Tensor:
-    return torch.bmm(values, matrices)
+def _by_bmm(matrices: Sequence[Tensor], values: Sequence[Tensor]) -> Tensor:
+    out = torch.bmm(values[0], matrices[0])
+    for more in zip(values[1:], matrices[1:], strict=True):
+        out = out.baddbmm_(*more)
+    return out
 
 
-def _by_onednn(matrices: Sequence[Tensor], values: Tensor) -> Tensor:
+def _by_onednn(matrices: Sequence[Sequence[Tensor]], values: Sequence[Tensor]) -> Tensor:
     """With weights laid out beforehand; on AVX-512 twice as fast as PyTorch's own product."""
-    multiply = torch.ops.mkldnn._linear_pointwise.default
-    return torch.stack([multiply(*pair, None, "none", [], "") for pair in zip(values, matrices, strict=True)])
+    multiply, add = torch.ops.mkldnn._linear_pointwise.default, torch.ops.mkldnn._linear_pointwise.binary
+    out = values[0].new_empty(*values[0].shape[:2], matrices[0][0].shape[0])
+    for i, place in enumerate(out):
+        found = multiply(values[0][i], matrices[0][i], None, "none", [], "")
+        for x, matrix in zip(values[1:], matrices[1:], strict=True):
+            found = add(x[i], found, matrix[i], None, "add")
+        place.copy_(found)
+    return out
 
 
 _ONEDNN = torch.backends.mkldnn.is_available() and all(
