@@ -25,6 +25,17 @@ def maker():
     return module
 
 
+def test_the_page_of_backbones_holds_what_was_measured():
+    path = DOCS.parent / "benchmarks" / "backbones_page.py"
+    made = importlib.util.spec_from_file_location("backbones_page", path)
+    assert made is not None and made.loader is not None
+    module = importlib.util.module_from_spec(made)
+    made.loader.exec_module(module)
+    text = (DOCS / "backbones.md").read_text(encoding="utf-8")
+    assert text.count("<!-- end -->") == 3
+    assert module.page(text) == text, "run python benchmarks/backbones_page.py"
+
+
 @pytest.mark.parametrize("name", ["interfaces.md", "plugins.md"])
 def test_what_a_page_takes_from_the_source_is_what_it_says(maker, name):
     page = (DOCS / name).read_text(encoding="utf-8")
