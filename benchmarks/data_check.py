@@ -8,18 +8,17 @@ Real pairs with ground truth, and scenes of the generator under several settings
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from record import write
 
 from polzoo.data.check import check
 from polzoo.data.check_polarity import CLEAR, brighter
 from polzoo.data.check_truth import Verdict, check_truth
-from polzoo.data.files import write_bytes
 from polzoo.data.options import SyntheticOptions
 from polzoo.data.sample import Sample
 from polzoo.data.synthetic import Synthetic
@@ -124,7 +123,7 @@ def main() -> None:
             print(f"  {what}: {row['right']}/{row['pairs']}", row["others"] or "", flush=True)
     result = {"seed": SEED, "scenes of each setting": given.scenes, "versions": versions(), "found": found}
     if given.out:
-        write_bytes(given.out, (json.dumps(result, indent=1, ensure_ascii=False) + "\n").encode())
+        write(result, given.out)
 
 
 if __name__ == "__main__":

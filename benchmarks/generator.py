@@ -9,21 +9,16 @@ of other indices. Measured on the defaults (256 × 320) and on what ``recipes/po
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import shlex
 import statistics
-import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import cv2
+from record import made, write
 
 from polzoo.data.synthetic import Synthetic
-from polzoo.evaluation.report import versions
+from polzoo.evaluation.machine import processor
 from polzoo.recipes.config import read
 from polzoo.spec import format_part, parse_part
 
@@ -46,14 +41,6 @@ def measure(spec: str, pairs: int) -> dict[str, Any]:
     return {"data": format_part("dataset", part), "pairs_per_cpu_second": statistics.median(rates), "blocks": rates}
 
 
-def processor() -> str:
-    """The processor's name as Linux tells it, else as Python knows it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=20, help="pairs in each of the five blocks")
@@ -68,14 +55,11 @@ def main() -> None:
     result = {
         "what": f"pairs per CPU-second of one thread, median of {BLOCKS} blocks of {arguments.pairs} pairs",
         "results": rows,
-        "device": f"{processor()}, {os.cpu_count()} cores, one used",
+        "device": f"{processor()}, one used",
         "note": arguments.note,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join([Path(sys.executable).name, *sys.argv]),
-        "versions": versions(),
+        **made(),
     }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write(result, arguments.out)
 
 
 if __name__ == "__main__":

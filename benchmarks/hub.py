@@ -15,17 +15,14 @@ Ours hash every file, check the config's seal and compare with the Hub's listing
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
-import shlex
 import shutil
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -62,7 +59,9 @@ def main() -> None:
         found = measure(Path(folder), here, arguments.rounds)  # imports the client, which reads the environment
     here.send("stop")
     process.join()
-    arguments.out.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    from record import write
+
+    write(found, arguments.out)
     print(arguments.out)
 
 
@@ -71,10 +70,11 @@ def measure(work: Path, server: Connection, rounds: int) -> dict[str, Any]:
 
     ``cpu`` is the time of this process alone, which a busy machine disturbs little; the Hub's is not in it.
     """
+    from record import made
+
     import polzoo
     from polzoo import checkpoint
     from polzoo.evaluation.machine import load, processor
-    from polzoo.evaluation.report import versions
 
     folder = checkpoint.save(polzoo.build(SPEC), work / "large")
     size = sum(file.stat().st_size for file in folder.iterdir())
@@ -87,9 +87,7 @@ def measure(work: Path, server: Connection, rounds: int) -> dict[str, Any]:
         "results": pairs,
         "device": processor(),
         "load_average": busy,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join(["python", *sys.argv]),
-        "versions": versions(),
+        **made(),
     }
 
 

@@ -12,19 +12,16 @@ analytic generator, 540 × 960 pixels, noise included, written by Pillow.
 from __future__ import annotations
 
 import argparse
-import json
-import shlex
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import record
 from PIL import Image
 
 from polzoo.data.datasets import options
@@ -39,7 +36,6 @@ from polzoo.data.options import SyntheticOptions
 from polzoo.data.sample import Sample
 from polzoo.data.synthetic import Synthetic
 from polzoo.evaluation.machine import load, processor
-from polzoo.evaluation.report import versions
 
 HERE = Path(__file__).resolve().parent
 PAIRS, HEIGHT, WIDTH = 4, 540, 960
@@ -169,12 +165,9 @@ def main() -> None:
         "results": rows,
         "device": processor(),
         "load": load(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join([Path(sys.executable).name, *sys.argv]),
-        "versions": versions(),
+        **record.made(),
     }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    record.write(result, arguments.out)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,12 @@ import csv
 import os
 from pathlib import Path
 
-import cv2
-import numpy as np
-
-from polzoo.data.files import read_bytes, write_bytes
+from polzoo.data.files import write_bytes
 from polzoo.data.folder import COLUMNS
-from polzoo.errors import PolzooError
-from polzoo.evaluation.real_pairs import PAIRS
+from polzoo.data.formats import encode_mask, write_image
+from polzoo.evaluation.options import RealPairsOptions
+from polzoo.evaluation.real_pairs import PAIRS, RealPairs
+from polzoo.visualize import view
 
 
 def write_manifest(data: Path, manifest: Path) -> Path:
@@ -42,33 +41,15 @@ def write_manifest(data: Path, manifest: Path) -> Path:
 
 def _convert(data: Path, beside: Path) -> dict[str, dict[str, Path]]:
     """SceneFlow's views without their (opaque) alpha channel; masks, white where the right view sees the point."""
-    scene, motorcycle = data / "sceneflow_A-0032-0006", data / "mid2014Q_Motorcycle"
-    made = {
-        "sceneflow": {
-            side: _write(beside / f"sceneflow_{side}.png", _read(scene / f"rgb_{side}.png")[..., :3])
-            for side in ("left", "right")
-        },
-        "motorcycle": {
-            "visible": _write(beside / "motorcycle_visible.png", _white(_read(motorcycle / "mask0nocc.png") == 255))
-        },
-    }
-    made["sceneflow"]["visible"] = _write(beside / "sceneflow_visible.png", _white(_read(scene / "occ_left.png") == 0))
+    pairs, made = RealPairs(RealPairsOptions(root=str(data))), {}
+    for name, sample in zip(PAIRS, (pairs[index] for index in range(len(pairs))), strict=True):
+        files = made.setdefault(name, {})
+        if name == "sceneflow":
+            for side in ("left", "right"):
+                files[side] = write_image(beside / f"{name}_{side}.png", view(getattr(sample, side)))
+        if sample.visible is not None:
+            files["visible"] = write_bytes(beside / f"{name}_visible.png", encode_mask(sample.visible[0]))
     return made
-
-
-def _white(mask: np.ndarray) -> np.ndarray:
-    return mask.astype(np.uint8) * 255
-
-
-def _read(path: Path) -> np.ndarray:
-    pixels = cv2.imdecode(np.frombuffer(read_bytes(path), np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None:
-        raise PolzooError(f"{path} is not an image that can be read")
-    return pixels
-
-
-def _write(path: Path, pixels: np.ndarray) -> Path:
-    return write_bytes(path, cv2.imencode(".png", pixels)[1].tobytes())
 
 
 def _relative(path: Path, manifest: Path) -> str:

@@ -9,22 +9,19 @@ Criterion: bad-3 in percent plus EPE in pixels, both over all pixels of all scen
 from __future__ import annotations
 
 import argparse
-import json
 import random
-import shlex
-import sys
 import time
 import tomllib
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from record import made, write
 
 from polzoo.data.sample import Sample
 from polzoo.evaluation.averages import Tally
 from polzoo.evaluation.evaluate import open_data
 from polzoo.evaluation.metrics import EPE, Bad
 from polzoo.evaluation.options import SGBMOptions
-from polzoo.evaluation.report import versions
 from polzoo.evaluation.sgbm import SGBMFilled
 from polzoo.spec import Part, format_part
 
@@ -132,21 +129,11 @@ def main() -> None:
         "best_bad-3": min(rows, key=lambda row: row["bad-3"]),
         "best_epe": min(rows, key=lambda row: row["epe"]),
         "reference": search.rows[tuple(REFERENCE.values())]["spec"],
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join([Path(sys.executable).name, *sys.argv]),
-        "versions": versions(),
+        **made(),
         "settings": rows,
     }
     write(result, arguments.out)
     print(rows[0])
-
-
-def write(result: dict[str, Any], path: Path) -> None:
-    """The result as a file, whole or not at all."""
-    work = path.with_name(f".{path.name}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    work.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    work.replace(path)
 
 
 if __name__ == "__main__":

@@ -16,18 +16,7 @@ from polzoo.errors import PolzooError
 reference = runpy.run_path(str(Path(__file__).parent / "backbones" / "reference_raft.py"))
 igev = runpy.run_path(str(Path(__file__).parent / "backbones" / "reference_igev.py"))
 
-ARGS = {
-    "hidden_dims": [32, 32, 32],
-    "corr_implementation": "reg",
-    "shared_backbone": False,
-    "corr_levels": 4,
-    "corr_radius": 4,
-    "n_downsample": 2,
-    "context_norm": "batch",
-    "slow_fast_gru": False,
-    "n_gru_layers": 3,
-    "mixed_precision": False,
-}
+ARGS = reference["SMALL"]
 IGEV = {
     "hidden_dims": [32, 32, 32],
     "corr_levels": 2,

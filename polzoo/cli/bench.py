@@ -178,19 +178,20 @@ def flashgru(
     """
     out = _out(out)
     from polzoo.evaluation import benchmark_flashgru_report as report
+    from polzoo.evaluation import page as marked
     from polzoo.evaluation.benchmark_flashgru import FlashSetting, bench_flashgru, profiled
 
     setting = FlashSetting(**{name: value for name, value in given.items() if value not in (None, ())})
     if profile is not None:
         return profiled(profile, setting)
     if page is not None:
-        report.around(page)
+        marked.around(page, report.MARKS)
     result = bench_flashgru(setting, parts or ("step", "table"), command=command_line(), progress=_tell)
     _write(result, out)
     if figure is not None:
         report.figure(result, figure)
     if page is not None:
-        report.renew(page, result)
+        marked.renew(page, report.MARKS, report.markdown(result))
     click.echo(report.table(result))
 
 

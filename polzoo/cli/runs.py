@@ -41,10 +41,9 @@ def compare(folders: tuple[Path, ...], what: str) -> None:
 @click.option("--out", type=FOLDER, default="runs.png", show_default=True, help="PNG file to write.")
 def plot(folders: tuple[Path, ...], what: str, out: Path) -> None:
     """A number of the logs of some RUNs over the steps, in one picture."""
-    from polzoo.data.files import write_bytes
+    from polzoo.data.formats import write_image
     from polzoo.errors import PolzooError
     from polzoo.evaluation import plot as drawing
-    from polzoo.recipes.pictures import encode
     from polzoo.recipes.runs import open_run
 
     curves = {str(folder): open_run(folder).curve(what) for folder in folders}
@@ -59,7 +58,7 @@ def plot(folders: tuple[Path, ...], what: str, out: Path) -> None:
         for name, curve in curves.items()
     ]
     picture = drawing.plot(lines, low=low, high=max(high, low + 1e-6), under=f"{what}, by {apart} steps")
-    click.echo(write_bytes(out, encode(picture)))
+    click.echo(write_image(out, picture))
 
 
 def _at(curve: dict[int, float], step: int, apart: int) -> float | None:

@@ -6,10 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
-
-from polzoo.data.files import read_bytes, write_bytes
-from polzoo.errors import PolzooError
+from polzoo.data.formats import write_image
 from polzoo.evaluation.benchmark_flashgru import PAPER, FlashResult, FlashRow
 from polzoo.evaluation.benchmark_flashgru_forms import NATIVE
 from polzoo.evaluation.benchmark_report import align, mb, ms
@@ -94,22 +91,6 @@ def markdown(result: FlashResult) -> str:
     return "\n".join([*lines, "", f"```bash\n{result.run.command}\n```"])
 
 
-def renew(page: Path, result: FlashResult) -> None:
-    """Put the tables between the page's marks; the rest of the page stays."""
-    before, after = around(page)
-    write_bytes(page, f"{before}{MARKS[0]}\n{markdown(result)}\n{MARKS[1]}{after}".encode())
-
-
-def around(page: Path) -> tuple[str, str]:
-    """What stands before and after the page's tables; a PolzooError where there are no marks."""
-    text = read_bytes(page).decode("utf-8", "replace")
-    before, first, rest = text.partition(MARKS[0])
-    _, second, after = rest.partition(MARKS[1])
-    if not first or not second:
-        raise PolzooError(f"{page} has no table to renew: the lines {MARKS[0]!r} and {MARKS[1]!r} must stand around it")
-    return before, after
-
-
 def figure(result: FlashResult, path: Path) -> None:
     """Time over size as a PNG: the native form, the best dense one, and the sparse ones."""
     sized = list(groups(result.table))
@@ -123,7 +104,7 @@ def figure(result: FlashResult, path: Path) -> None:
     high = max((value for line in lines for value in line.values if value), default=1.0)
     under = "ms at size " + ", ".join(f"{i}: {h}x{w}" for i, (h, w) in enumerate(result.setting.sizes, 1))
     picture = plot(lines, low=0.0, high=high, under=under)
-    write_bytes(path, cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
+    write_image(path, picture)
 
 
 def _head(result: FlashResult) -> list[str]:

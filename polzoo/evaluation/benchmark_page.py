@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import polzoo
 from polzoo.components import OURS
-from polzoo.data.files import read_bytes, write_bytes
 from polzoo.errors import PolzooError
+from polzoo.evaluation import page as marked
 from polzoo.evaluation.benchmark_fusions import BACKBONE, NONE, names_of_fusions
 from polzoo.evaluation.benchmark_parts import own_hooks
 from polzoo.evaluation.benchmark_report import about_run, spread
@@ -84,20 +84,9 @@ def check_page(page: Path, backbone: str, only: Sequence[str]) -> None:
     """A PolzooError, before anything is measured, where the page's table could not be renewed."""
     if only or format_part("backbone", parse_part("backbone", backbone)) != BACKBONE:
         raise PolzooError(f"--page shows every fusion on {BACKBONE}; leave out --only and --backbone")
-    _around(page)
+    marked.around(page, MARKS)
 
 
 def renew(page: Path, result: FusionResult | None) -> None:
     """Put the table between the page's marks; the rest of the page stays."""
-    before, after = _around(page)
-    write_bytes(page, f"{before}{MARKS[0]}\n{markdown(result)}\n{MARKS[1]}{after}".encode())
-
-
-def _around(page: Path) -> tuple[str, str]:
-    """What stands before and after the page's table."""
-    text = read_bytes(page).decode("utf-8", "replace")
-    before, first, rest = text.partition(MARKS[0])
-    _, second, after = rest.partition(MARKS[1])
-    if not first or not second:
-        raise PolzooError(f"{page} has no table to renew: the lines {MARKS[0]!r} and {MARKS[1]!r} must stand around it")
-    return before, after
+    marked.renew(page, MARKS, markdown(result))

@@ -17,6 +17,7 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, distributed
 
 from polzoo import checkpoint
+from polzoo.data.formats import encode_image
 from polzoo.data.loader import StepSampler, loader
 from polzoo.errors import PolzooError
 from polzoo.interfaces import Recipe
@@ -132,7 +133,7 @@ def _loop(
             drawn = _draws(config, step)
             if drawn and main:
                 picture = pictures.draw(recipe.model, dataset, accelerator.device, recipe.alpha_cap(step))
-                log.picture(step, pictures.encode(picture), *picture.shape[:2])
+                log.picture(step, encode_image(picture), *picture.shape[:2])
             if drawn or thawing(config, step):
                 set_modes(wrapped, recipe.model, config, step)
             if (config.sharded or main) and (step % config.save_every == 0 or step == end):

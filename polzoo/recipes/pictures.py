@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import cv2
 import torch
 
 from polzoo import visualize
 from polzoo.data.sample import Sample
-from polzoo.errors import PolzooError
 from polzoo.interfaces import Dataset
 from polzoo.model import StereoModel
 from polzoo.settings import maps_of
@@ -46,11 +44,3 @@ def _row(model: StereoModel, sample: Sample, device: torch.device, cap: float) -
         ("disparity", visualize.colour(found, low, high)),
         ("error, white: 5 px and more", visualize.error_map(found, truth, valid)),
     ]
-
-
-def encode(picture: visualize.Picture) -> bytes:
-    """The bytes of a PNG."""
-    done, data = cv2.imencode(".png", picture[..., ::-1])
-    if not done:
-        raise PolzooError("a picture of the training pairs cannot be encoded")
-    return data.tobytes()

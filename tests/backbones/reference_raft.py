@@ -11,6 +11,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 LEVELS = ("08", "16", "32")
+SMALL = {
+    "hidden_dims": [32, 32, 32],
+    "corr_implementation": "reg",
+    "shared_backbone": False,
+    "corr_levels": 4,
+    "corr_radius": 4,
+    "n_downsample": 2,
+    "context_norm": "batch",
+    "slow_fast_gru": False,
+    "n_gru_layers": 3,
+    "mixed_precision": False,
+}
+"""Official arguments of a network whose weights are soon made."""
 
 
 def shapes(args: dict) -> dict[str, tuple[int, ...]]:

@@ -14,6 +14,8 @@ from polzoo.errors import PolzooError
 from polzoo.recipes.config import Init
 from polzoo.recipes.initialise import start_from
 
+reference = runpy.run_path(str(Path(__file__).parents[1] / "backbones" / "reference_raft.py"))
+
 PLAIN = {
     "raft-lite": "raft-lite(hidden_dim=8,context_dim=8,feature_dim=8,width=4,corr_levels=2,corr_radius=2)",
     "raft": "raft(hidden_dims=[8,8,8],feature_dim=8,width=4,corr_levels=2,corr_radius=2)",
@@ -106,18 +108,7 @@ def test_anything_else_is_an_error(sources, model, how, message):
 
 # ------------------------------------------------------------------------------------------- a researcher's whole walk
 
-OFFICIAL = {
-    "hidden_dims": [32, 32, 32],
-    "corr_implementation": "reg",
-    "shared_backbone": False,
-    "corr_levels": 4,
-    "corr_radius": 4,
-    "n_downsample": 2,
-    "context_norm": "batch",
-    "slow_fast_gru": False,
-    "n_gru_layers": 1,
-    "mixed_precision": False,
-}
+OFFICIAL = {**reference["SMALL"], "n_gru_layers": 1}
 FINETUNE = """
 base = "supervised-official"
 name = "mine"
@@ -136,7 +127,6 @@ workers = 0
 def test_from_official_weights_to_a_fine_tuned_model(tmp_path, monkeypatch, capsys):
     """polzoo convert → a recipe with ``init`` and v2c → polzoo train on a folder → polzoo predict."""
     monkeypatch.chdir(tmp_path)
-    reference = runpy.run_path(str(Path(__file__).parents[1] / "backbones" / "reference_raft.py"))
     torch.save({f"module.{k}": v for k, v in reference["random_state"](OFFICIAL, 0).items()}, "official.pth")
     for index in range(2):
         for side, view in zip(("left", "right"), pair(), strict=True):

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 import polzoo
+from polzoo.data.formats import encode_image
 from polzoo.data.sample import Sample
 from polzoo.recipes import pictures
 from polzoo.recipes.engine import train
@@ -31,6 +32,6 @@ def test_a_picture_shows_each_pair_with_what_is_known(small):
     model = polzoo.build(small().model)
     for pairs, panels in (([known, known], 4), ([Sample(view, view)], 2)):
         picture = pictures.draw(model, pairs, torch.device("cpu"), 1.0)  # pyright: ignore[reportArgumentType]
-        decoded = cv2.imdecode(np.frombuffer(pictures.encode(picture), np.uint8), cv2.IMREAD_COLOR)
+        decoded = cv2.imdecode(np.frombuffer(encode_image(picture), np.uint8), cv2.IMREAD_COLOR)
         assert decoded is not None and np.array_equal(decoded[..., ::-1], picture)
         assert picture.shape[1] == panels * (40 + 8) + 8 and picture.shape[0] >= len(pairs) * 32

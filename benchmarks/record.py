@@ -1,0 +1,28 @@
+"""What every result of a benchmark says of its making, and how it is written."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from polzoo.data.files import write_bytes
+from polzoo.evaluation.report import versions
+
+
+def made() -> dict[str, Any]:
+    """When, by which command, and with which versions."""
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join([Path(sys.executable).name, *sys.argv]),
+        "versions": versions(),
+    }
+
+
+def write(result: Mapping[str, Any], path: Path) -> None:
+    """The result as JSON, whole or not at all."""
+    write_bytes(path, (json.dumps(result, indent=1, ensure_ascii=False) + "\n").encode())
