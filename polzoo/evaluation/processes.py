@@ -21,9 +21,9 @@ class Processes(NamedTuple):
         """
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return cls(0, 1, device)
-        from accelerate import PartialState
+        from polzoo import processes
 
-        state = PartialState(cpu=device == "cpu")
+        state = processes.join(cpu=device == "cpu")
         return cls(state.process_index, state.num_processes, str(state.device) if device == "cuda" else device)
 
     def gather(self, found: list[Any]) -> list[Any]:

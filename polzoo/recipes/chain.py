@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from accelerate import PartialState
 
-from polzoo import checkpoint
+from polzoo import checkpoint, processes
 from polzoo.config import RECIPE, read_config
 from polzoo.data.files import read_bytes, write_bytes
 from polzoo.errors import PolzooError
@@ -123,7 +123,7 @@ def _pinned(config: TrainingConfig, sha256: str) -> str:
 
 
 def _processes() -> PartialState:
-    return PartialState(cpu=not torch.cuda.is_available())
+    return processes.join(cpu=not torch.cuda.is_available())
 
 
 def _publish(run: Path, target: Path, base: str, parent: str) -> None:

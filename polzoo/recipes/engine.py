@@ -16,7 +16,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 from torch import Tensor, distributed
 
-from polzoo import checkpoint
+from polzoo import checkpoint, processes
 from polzoo.data.formats import encode_image
 from polzoo.data.loader import StepSampler, loader
 from polzoo.errors import PolzooError
@@ -83,6 +83,7 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
         raise PolzooError("sharded = true scales no gradients, which precision = 'fp16' needs; take 'bf16'")
     AcceleratorState._reset_state()  # an earlier run of this process may have had another precision
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)  # a frozen or truncated part has no gradient
+    processes.join(cpu=not cuda)
     accelerator = Accelerator(mixed_precision=config.precision, cpu=not cuda, kwargs_handlers=[unused])
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if accelerator.num_processes != started:

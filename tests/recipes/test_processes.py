@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,12 +22,21 @@ ROOT = Path(polzoo.__file__).parents[1]
 SAME = ["--set", 'batchnorm."*"=eval']  # batch statistics are those of a process
 
 
-def run(*arguments: object, restarts: int | None = None) -> subprocess.Popen:
-    """``polzoo train``; with ``restarts`` under a torchrun of two processes that starts them anew so often."""
+@contextmanager
+def run(*arguments: object, restarts: int | None = None) -> Iterator[subprocess.Popen]:
+    """``polzoo train``; with ``restarts`` under a torchrun of two processes that starts them anew so often.
+
+    What still runs when the test leaves is ended: a hang is a failure, not a wait.
+    """
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", f"--max-restarts={restarts}"]
     command = [sys.executable, *(launcher if restarts is not None else []), "-m", "polzoo", "train"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen([*command, *map(str, arguments)], stderr=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen([*command, *map(str, arguments)], stderr=subprocess.PIPE, text=True, env=environment)
+    try:
+        yield process
+    finally:
+        process.terminate()  # torchrun takes its workers along
+        process.communicate()
 
 
 def done(*arguments: object, **how: int) -> str:
@@ -78,8 +89,8 @@ def test_one_of_two_is_killed_and_both_go_on(small_file, tmp_path):
             if line.startswith("step 12/"):
                 os.kill(worker(process.pid), signal.SIGKILL)
                 break
-        rest = process.stderr.read()
-        assert process.wait(240) == 0, rest
+        rest = process.communicate(timeout=240)[1]
+    assert process.returncode == 0, rest
     assert "step 11/40" in rest or "step 13/40" in rest
     steps = [line["step"] for line in log(tmp_path / "run")]
     assert steps == list(range(1, 41))
