@@ -2,7 +2,8 @@
 # Everything that waits for a GPU, in stages of at most nine minutes each; training resumes where it stopped.
 #
 #   benchmarks/gpu.sh tests            the tests that need CUDA, and every model card's golden output on the device
-#   benchmarks/gpu.sh train NAME       recipes/NAME.toml; run it again until it prints the checkpoint
+#   benchmarks/gpu.sh train NAME       recipes/NAME.toml; run it again until it prints the checkpoint. A chain of iteration
+#                                      pruning: train pip --set model=pipstereo-i32
 #   benchmarks/gpu.sh flashgru         FlashGRU's tests, its table (dense and sparse units at three sizes), two profiles
 #   benchmarks/gpu.sh speed            polzoo bench of the shipped models and of raft beside their plain form, at two sizes
 #
@@ -25,8 +26,8 @@ case "${1:-}" in
     ;;
   train)
     run="runs/${2:?name of a recipe}"
-    [ -d "$run/state" ] && resume=--resume || resume=
-    timeout --signal=INT 520 python3 -m polzoo train "recipes/$2.toml" --out "$run" $resume 2>&1 | tee -a "$out/train-$2.txt"
+    timeout --signal=INT 520 python3 -m polzoo train "recipes/$2.toml" --out "$run" --resume "${@:3}" 2>&1 \
+      | tee -a "$out/train-$2.txt"
     ;;
   speed)
     bench() { # name of the result, model, size, further options
@@ -53,7 +54,7 @@ case "${1:-}" in
     exit "$failed"
     ;;
   *)
-    sed -n '2,11s/^# \{0,1\}//p' "$0"
+    sed -n '2,12s/^# \{0,1\}//p' "$0"
     exit 2
     ;;
 esac
