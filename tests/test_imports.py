@@ -14,7 +14,7 @@ from polzoo.registry import Registry
 ROOT = Path(polzoo.__file__).parent
 
 LAYERS = {
-    "ground": "errors options settings components hookspecs precision atomic fuse",
+    "ground": "errors options settings components hookspecs precision atomic fuse processes",
     "names": "registry spec builtins cards config names hub model_card",
     "interfaces": "interfaces",
     "components": "backbones fusions updates parts",

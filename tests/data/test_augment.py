@@ -176,6 +176,18 @@ def test_a_mirror_twice_is_the_pair_where_both_views_see() -> None:
     assert np.array_equal(found.visible, found.valid), "what is carried over is what both views see"
 
 
+def test_the_mirrors_camera_is_the_right_one_seen_in_the_mirror() -> None:
+    """A point X to the right of the left camera is X − B right of the right one, and in the mirror left of it."""
+    sample, x, depth = replace(DRAWN[0], camera=CAMERA), 0.3, 2.0
+    assert sample.camera is not None
+    focal, cx, _, baseline, doffs = sample.camera
+    in_the_right_view = focal * (x - baseline) / depth + cx + doffs
+    found = mirrored(sample).camera
+    assert found is not None and found.doffs == doffs
+    last = sample.left.shape[2] - 1
+    assert focal * (baseline - x) / depth + found.cx == pytest.approx(last - in_the_right_view)
+
+
 def test_the_mirrors_truth_is_the_generators() -> None:
     """The right view's own disparity, which the generator knows and hands to nobody."""
     from polzoo.data.render import render

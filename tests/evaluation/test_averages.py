@@ -55,6 +55,10 @@ def test_an_interval_of_a_mean_is_as_wide_as_statistics_says() -> None:
     assert found == pytest.approx([values.mean() - half, values.mean() + half], abs=0.15 * half)
 
 
+def test_an_interval_leaves_out_a_fortieth_at_either_end() -> None:
+    assert interval(np.arange(1001.0)) == [25, 975]
+
+
 def test_of_nothing_there_is_no_interval() -> None:
     assert interval(tally([(0.0, 0)]).drawn(bootstrap(1), "pixels")) is None
     assert interval(tally([(2.0, 1)]).drawn(bootstrap(1), "pixels")) == [2, 2]

@@ -95,6 +95,14 @@ def test_textured_is_where_the_stripes_are(sample: Sample) -> None:
     assert not textured[:, :20].any() and textured[:, 36:].all()
 
 
+@pytest.mark.parametrize(("slope", "textured"), [(0.95, False), (1.05, True)])
+def test_a_grey_level_per_pixel_is_the_least_texture(sample: Sample, slope: float, textured: bool) -> None:
+    height, width = sample.left.shape[1:]
+    ramp = np.tile(np.arange(width, dtype=np.float32) * np.float32(slope / 255), (3, height, 1))
+    found = regions(replace(sample, left=ramp, valid=None))["textured"]
+    assert (found[:, 12:-12] == textured).all()
+
+
 def test_structure_is_the_root_mean_square_of_the_smoothed_horizontal_gradient() -> None:
     """A ramp of g grey levels per pixel measures g, whatever the smoothing, and 0 when it runs down the columns."""
     ramp = np.tile(np.arange(64, dtype=np.float32) * np.float32(2 / 255), (3, 48, 1))
@@ -123,10 +131,10 @@ def test_texture_is_defined_by_the_left_image_alone(sample: Sample) -> None:
 
 def test_a_boundary_is_four_pixels_wide_on_either_side_of_a_jump() -> None:
     disparity = np.zeros((20, 30), np.float32)
-    disparity[:, 15:] = 2.5
+    disparity[:, 15:] = 2.05
     found = boundaries(disparity, np.ones((20, 30), bool))
     assert (found == np.isin(np.arange(30), range(10, 20))).all()
-    assert not boundaries(0.8 * disparity, np.ones((20, 30), bool)).any(), "2 pixels are no jump"
+    assert not boundaries(disparity / 1.05, np.ones((20, 30), bool)).any(), "2 pixels are no jump"
     assert not boundaries(disparity, np.tile(np.arange(30) != 15, (20, 1))).any(), "unknown pixels have no jumps"
 
 
