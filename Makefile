@@ -23,25 +23,31 @@ plugins: .venv-plugins/.done
 	@for package in plugins/*/; do \
 		(cd $$package && OMP_NUM_THREADS=1 ../../.venv-plugins/bin/python -m pytest -q -m "not slow") || exit 1; \
 	done
-	@found=$$(.venv-plugins/bin/polzoo plugins) && echo "$$found" && ! echo "$$found" | grep -qE "^ *(error|slow):"
+	@found=$$(.venv-plugins/bin/polzoo plugins) && echo "$$found" && ! echo "$$found" | grep -qE "^ *(error|slow):" && \
+	for package in plugins/*/; do \
+		echo "$$found" | grep -q "($$(basename $$package) " || { echo "polzoo plugins does not show $$package"; exit 1; }; \
+	done
+
+# $(call install,ENVIRONMENT,WHAT): makes the environment if there is none, and installs into it.
+define install
+	@if command -v uv >/dev/null 2>&1; then \
+		test -x $(1)/bin/python || uv venv --quiet $(1); \
+		uv pip install --quiet --python $(1)/bin/python $(2); \
+	else \
+		test -x $(1)/bin/pip || $(PYTHON) -m venv $(1); \
+		$(1)/bin/python -m pip install --quiet --disable-pip-version-check $(2); \
+	fi
+	@touch $@
+endef
 
 .venv-plugins/.done: pyproject.toml $(wildcard plugins/*/pyproject.toml)
-	test -x .venv-plugins/bin/pip || $(PYTHON) -m venv .venv-plugins
-	.venv-plugins/bin/python -m pip install --quiet --disable-pip-version-check -e ".[test]" $(foreach p,$(wildcard plugins/*/),-e $(p))
-	@touch $@
-
-clean:
-	rm -rf .venv .venv-plugins
+	$(call install,.venv-plugins,-e ".[test]" $(foreach package,$(wildcard plugins/*/),-e ./$(package)))
 
 .venv/.base: EXTRAS :=
 .venv/.test: EXTRAS := [test]
 .venv/.lint: EXTRAS := [lint,test]
 .venv/.base .venv/.test .venv/.lint: pyproject.toml
-	@if command -v uv >/dev/null 2>&1; then \
-		test -x $(BIN)/python || uv venv --quiet .venv; \
-		uv pip install --quiet --python $(BIN)/python -e ".$(EXTRAS)"; \
-	else \
-		test -x $(BIN)/pip || $(PYTHON) -m venv .venv; \
-		$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".$(EXTRAS)"; \
-	fi
-	@touch $@
+	$(call install,.venv,-e ".$(EXTRAS)")
+
+clean:
+	rm -rf .venv .venv-plugins

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,8 +28,17 @@ def folders() -> dict[str, Path]:
 
 
 def recipes() -> dict[str, Path]:
-    """Name → file of every shipped recipe."""
-    return {file.stem: file for file in sorted(_shipped("recipes", "_recipes").glob("*.toml"))}
+    """Name → file of every shipped recipe: bases and what the papers trained, then those of published models."""
+    places = (Path(__file__).resolve().parent / "recipes" / "files", _shipped("recipes", "_recipes"))
+    return {file.stem: file for place in places for file in sorted(place.glob("*.toml"))}
+
+
+def recipe_summary(file: Path) -> str:
+    """What a recipe's file says of itself; empty where it says nothing, or leaves it to its base."""
+    try:
+        return str(tomllib.loads(file.read_text(encoding="utf-8")).get("summary", ""))
+    except (OSError, ValueError) as error:
+        return f"(cannot be read: {one_line(error)})"
 
 
 def _shipped(in_checkout: str, in_wheel: str) -> Path:

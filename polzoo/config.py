@@ -207,12 +207,18 @@ def inside(folder: Path, name: str) -> Path:
     return file
 
 
+def is_snapshot(folder: Path) -> bool:
+    """Whether a folder is a commit in the Hub's cache, where everything is as somebody else wrote it."""
+    root = Path(os.path.realpath(folder))
+    return root.parent.name == "snapshots" and root.parent.parent.name.startswith("models--")
+
+
 def _is_cached(root: Path, real: Path) -> bool:
     """Whether a snapshot's file lies where the Hub's cache puts it: the repository's blobs, or those that all share."""
-    if root.parent.name != "snapshots":
-        return False
     repository = root.parent.parent
-    return real.parent == repository / "blobs" or real.parent.parent == repository.parent / "blobs"
+    return is_snapshot(root) and (
+        real.parent == repository / "blobs" or real.parent.parent == repository.parent / "blobs"
+    )
 
 
 def plugins_of(spec: ModelSpec, execution: Part | None) -> list[Plugin]:

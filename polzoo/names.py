@@ -9,7 +9,7 @@ from pathlib import Path
 from polzoo import cards, hub
 from polzoo import spec as specs
 from polzoo.components import with_article
-from polzoo.config import CONFIG, WEIGHTS, Alias, Config, digest, inside, read_alias, read_config
+from polzoo.config import CONFIG, WEIGHTS, Alias, Config, digest, inside, is_snapshot, read_alias, read_config
 from polzoo.errors import PolzooError, home, shorten, unknown
 from polzoo.registry import Entry
 
@@ -53,18 +53,32 @@ def effective(folder: Path) -> Config:
 def beside(folder: Path, name: str, what: str) -> Path:
     """The folder that a checkpoint's config names: one of that name beside it, else what the name means anywhere.
 
+    What came from the Hub may name what is public and nothing else: its config is somebody else's, and no path in it
+    is followed.
+
     Raises:
-        PolzooError: there is none; ``what`` says what the checkpoint is.
+        PolzooError: there is none, or it may not be named; ``what`` says what the checkpoint is.
     """
+    where = f"{folder} is {with_article(what)} of {shorten(name)!r}"
     near = Path(os.path.realpath(folder)).parent / name
-    if _NAME.fullmatch(name) and (near / CONFIG).is_file():
+    if is_snapshot(folder):
+        name = public(name) or ""
+        if not name:
+            raise PolzooError(f"{where}; what comes from the Hub may name a published model or org/name there alone")
+    elif _NAME.fullmatch(name) and (near / CONFIG).is_file():
         return near
     try:
         return find(name)
     except PolzooError as error:
-        raise PolzooError(
-            f"{folder} is {with_article(what)} of {shorten(name)!r}, which is not here: {error}"
-        ) from error
+        raise PolzooError(f"{where}, which is not here: {error}") from error
+
+
+def public(name: str) -> str | None:
+    """What a name is to everybody, on any machine: a published model, or ``hf:ORG/NAME``; None if it is neither."""
+    if "/" not in name and name in cards.list_models():
+        return name
+    address = name.removeprefix("hf:")
+    return f"hf:{address}" if hub.ADDRESS.fullmatch(address) and ".." not in address else None
 
 
 def find(name: str | os.PathLike[str], *, refresh: bool = False) -> Path:

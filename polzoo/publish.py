@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from polzoo import cards, delta, hub, model_card
+from polzoo import delta, hub, model_card
 from polzoo.checkpoint import verify
-from polzoo.config import CARD, read_alias
+from polzoo.config import CARD, Alias, read_alias, read_config
 from polzoo.errors import PolzooError
-from polzoo.names import find
+from polzoo.names import find, public
 
 
 def prepare(checkpoint: str | os.PathLike[str], repo_id: str) -> dict[str, bytes | Path]:
@@ -26,7 +26,7 @@ def prepare(checkpoint: str | os.PathLike[str], repo_id: str) -> dict[str, bytes
     if failed:
         raise PolzooError(f"{checkpoint} is not published: its {failed[0].name} check fails: {failed[0].detail}")
     alias = read_alias(folder)
-    if alias is not None and not _everybodys(alias.alias.name):
+    if alias is not None and not _is_everybodys(alias):
         target = alias.alias.name
         raise PolzooError(f"{checkpoint} is an alias of {target}, which only you have; publish that first")
     files = hub.contents(folder) | (delta.whole(folder) if alias is None else {})
@@ -40,6 +40,7 @@ def _card(folder: Path, repo_id: str) -> dict[str, bytes | Path]:
         return {}
 
 
-def _everybodys(name: str) -> bool:
-    """Whether a name means the same checkpoint elsewhere: a published model or an address on the Hub."""
-    return name in cards.list_models() or hub.ADDRESS.fullmatch(name.removeprefix("hf:")) is not None
+def _is_everybodys(alias: Alias) -> bool:
+    """Whether others find the same weights under the name of an alias's target, not a namesake beside the alias."""
+    name = public(alias.alias.name)
+    return name is not None and read_config(find(name)).weights_sha256 == alias.alias.sha256

@@ -330,7 +330,9 @@ def _explain(entry: Entry, error: ValidationError) -> str:
         if not fault["loc"]:
             found.append(message)
         elif fault["type"] == "missing":
-            found.append(f"option {path} is required ({expected})")
+            example = f'{path}="…"' if expected.startswith("str") else f"{path}=…"
+            meaning = known[path].description if path in known else ""
+            found.append(f"option {path} is required ({meaning or expected}): {entry.key}({example})")
         else:
             if fault["type"] in ("literal_error", "enum"):
                 message = "is not allowed"

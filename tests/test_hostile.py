@@ -355,5 +355,80 @@ def test_links_out_of_the_folder(folder: Path, tmp_path: Path, where: str) -> No
     assert "is a link out of its folder" in refused(folder)
 
 
+@pytest.fixture(scope="module")
+def leaning(original: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """What needs another checkpoint: a delta of the original and an alias of it, sealed and well."""
+    root = tmp_path_factory.mktemp("leaning")
+    made = {"delta": save(load_folder(original), root / "delta", base=str(original))}
+    return made | {"alias": checkpoint.save_alias(root / "alias", str(original), "flashgru")}
+
+
+@pytest.fixture
+def from_the_hub(leaning: dict[str, Path], tmp_path: Path) -> Callable[[str, str], Path]:
+    """A delta or an alias in the Hub's cache, of a base that its author wrote into it."""
+
+    def call(kind: str, name: str) -> Path:
+        folder = tmp_path / "cache" / "models--org--theirs" / "snapshots" / ("a" * 40)
+        shutil.copytree(leaning[kind], folder)
+        block = "base" if kind == "delta" else "alias"
+        data = config.raw(folder)
+        data |= {block: {**data[block], "name": name}}
+        data.pop("seal")
+        (folder / "config.json").write_text(json.dumps({**data, "seal": config._seal(data)}), encoding="utf-8")
+        return folder
+
+    return call
+
+
+OUTSIDE = [
+    "dir:{original}",
+    "{original}",
+    "dir:../../../ck",
+    "../../../ck",
+    "./ck",
+    "~/ck",
+    "hf:../ck",
+    "hf:a/..",
+    "ck",
+    "b" * 40,
+]
+
+
+@pytest.mark.parametrize("kind", ["delta", "alias"])
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_what_comes_from_the_hub_names_no_path(
+    kind: str,
+    name: str,
+    original: Path,
+    from_the_hub: Callable[[str, str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Though the very weights lie there: the original is at every one of these names."""
+    folder = from_the_hub(kind, name.format(original=original))
+    for place in (folder.parent / "ck", folder.parent / ("b" * 40), folder.parents[3] / "ck"):
+        shutil.copytree(original, place, dirs_exist_ok=True)
+    monkeypatch.setenv("HOME", str(folder.parents[3]))
+    monkeypatch.chdir(folder.parent)
+    text = refused(folder)
+    assert f"is {'a delta' if kind == 'delta' else 'an alias'} of" in text
+    assert "may name a published model or org/name there alone" in text
+
+
+@pytest.mark.parametrize("kind", ["delta", "alias"])
+def test_an_address_in_what_comes_from_the_hub_is_not_a_folder_here(
+    kind: str, original: Path, from_the_hub: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, asked = from_the_hub(kind, "runs/ck"), []
+
+    def fetch(*arguments: object, **_: object) -> Path:
+        asked.append(arguments)
+        raise PolzooError("there is no connection to the Hub")
+
+    shutil.copytree(original, folder.parent / "runs" / "ck")
+    monkeypatch.chdir(folder.parent)
+    monkeypatch.setattr("polzoo.hub.fetch", fetch)
+    assert "which is not here: there is no connection" in refused(folder) and set(asked) == {("runs/ck", None)}
+
+
 def test_a_private_registry_is_not_touched_by_any_of_this() -> None:
     assert Registry.installed([]).find("fusion", "v2c") is not None

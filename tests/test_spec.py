@@ -228,7 +228,7 @@ def test_canonical_text(given_text: str, canonical: str) -> None:
         ('a(dims=[1,"x"])', ['dims[1]="x"', "array of 2 int"]),
         ("a(dims=[1])", ["dims", "array of 2 int"]),
         ("a(grid=[[1],2])", ["grid[1]=2"]),
-        ("b-2", ["option needed is required"]),
+        ("b-2", ["option needed is required", "b-2(needed="]),
         ("a+strong(gain=13)", ["fusion 'strong'", "a gain of 13 is unlucky"]),
         ("a+strong(gain=-1)", ["gain=-1", "above 0"]),
         ("a(levels=2", ["unbalanced", "')' is missing"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import re
@@ -10,9 +11,12 @@ from types import ModuleType
 
 import pytest
 
-from polzoo import __version__
+import polzoo
+from polzoo import __version__, checkpoint
+from polzoo.config import FORMAT
 from polzoo.hookspecs import POLZOO_API
-from polzoo.registry import HOOKS
+from polzoo.registry import HOOKS, Registry
+from polzoo.spec import parse
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = (DOCS / "stability.md").read_text(encoding="utf-8")
@@ -119,6 +123,47 @@ def test_the_page_says_it() -> None:
 def test_deprecations_last_two_minor_versions() -> None:
     for name, (since, gone) in deprecated().items():
         assert gone[0] > since[0] or gone[1] >= since[1] + 2, f"{name} goes too early"
+
+
+FORMATS = Path(__file__).parent / "formats"
+"""Checkpoints as a former polzoo wrote them, by format; never written anew: they stand for those that others have."""
+
+
+@pytest.mark.parametrize("format", range(1, FORMAT + 1))
+@pytest.mark.parametrize("kind", ["whole", "delta", "alias"])
+def test_a_checkpoint_of_every_format_is_read_and_gives_what_it_gave(format: int, kind: str) -> None:
+    report = checkpoint.verify(f"dir:{FORMATS / str(format) / kind}")
+    assert [(check.name, check.ok) for check in report.checks] == [
+        (name, True) for name in ("config", "hash", "load", "golden")
+    ], report.checks
+    assert f"format {format}, written by polzoo" in report.checks[0].detail
+
+
+def test_the_oldest_config_still_says_how_it_was_run() -> None:
+    """What stands in it, not today's defaults."""
+    whole, alias = (polzoo.load(f"dir:{FORMATS / '1' / kind}") for kind in ("whole", "alias"))
+    assert (whole.settings.iterations, whole.settings.schedule_steps, whole.settings.input.needs) == (2, 4, "pair")
+    assert [str(model.spec).rpartition("+")[2] for model in (whole, alias)] == ["dense", "flashgru(density=0.5)"]
+
+
+TENSORS = json.loads((FORMATS / "tensors.json").read_text(encoding="utf-8"))
+"""Spec → sha256 over the lines ``name [shape]`` of its tensors, sorted; of every backbone and every fusion."""
+
+
+@pytest.mark.parametrize("spec", TENSORS)
+def test_weights_keep_their_keys(spec: str) -> None:
+    tensors = polzoo.build(spec).state_dict()
+    lines = sorted(f"{name} {list(tensor.shape)}" for name, tensor in tensors.items())
+    found = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    assert found == TENSORS[spec], "checkpoints of others have the old names: read them, then record the new ones"
+
+
+def test_the_tensors_of_every_backbone_and_fusion_are_recorded() -> None:
+    builtin = Registry.installed([])
+    recorded = [parse(text, builtin) for text in TENSORS]
+    for kind in ("backbone", "fusion"):
+        names = {getattr(spec, kind).name for spec in recorded}
+        assert names == {entry.name for entry in builtin.entries(kind)}
 
 
 SAME = "self, a, b=, *, c="

@@ -15,14 +15,14 @@ def command(name: str, write: bool) -> None:
 
     It is made from config.json, recipe.toml and eval.json; what stands between its two marks is yours and stays.
     """
-    from polzoo.config import CARD
+    from polzoo.config import CARD, is_snapshot
     from polzoo.data.files import write_bytes
     from polzoo.model_card import render
     from polzoo.names import find
 
     folder = find(name)
     text = render(folder, name.removeprefix("hf:"))
-    if write and folder.parent.name == "snapshots":
+    if write and is_snapshot(folder):
         raise PolzooError(f"{name} lies in the Hub's cache, which stays as it was fetched; name a folder of your own")
     if write:
         click.echo(write_bytes(folder / CARD, text.encode()))

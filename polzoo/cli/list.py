@@ -6,12 +6,15 @@ import json
 
 import click
 
-from polzoo.cards import checkpoints
-from polzoo.components import KINDS, OURS, Entry, kind_of
+from polzoo.cards import checkpoints, recipe_summary, recipes
+from polzoo.components import KINDS, OURS, Entry, kind_of, matches
 from polzoo.errors import unknown
 from polzoo.registry import registry
 
 Row = dict[str, str]
+
+RECIPE_FILE = "recipe-file"
+HEADINGS = {**KINDS, RECIPE_FILE: "recipe files (polzoo train NAME)"}
 
 
 @click.command("list", short_help="List components and checkpoints.")
@@ -21,7 +24,8 @@ Row = dict[str, str]
 def command(kind: str | None, pattern: str | None, as_json: bool) -> None:
     """List components and checkpoints: all, those of one KIND (fusion, checkpoints, …), or those fitting a PATTERN.
 
-    PATTERN is a glob, or part of a name: polzoo list fusions 'v2*'
+    Recipes come with the files that `polzoo train NAME` takes. PATTERN is a glob, or part of a name:
+    polzoo list fusions 'v2*'
     """
     if kind and not pattern and kind not in KINDS and kind not in KINDS.values():
         rows = _rows(None, kind)
@@ -54,19 +58,33 @@ def _rows(kind: str | None, pattern: str | None) -> list[Row]:
                     "distribution": item.distribution,
                 }
             )
-    return found
+    return found + (_recipe_files(pattern) if kind in (None, "recipe") else [])
+
+
+def _recipe_files(pattern: str | None) -> list[Row]:
+    return [
+        {
+            "kind": RECIPE_FILE,
+            "name": name,
+            "licence": "",
+            "summary": recipe_summary(file),
+            "distribution": OURS,
+        }
+        for name, file in recipes().items()
+        if pattern is None or matches(name, pattern)
+    ]
 
 
 def _print(rows: list[Row]) -> None:
     if not rows:
         click.echo("nothing fits")
-    name_width = max((len(row["name"]) for row in rows), default=0)
-    licence_width = max((len(row["licence"]) for row in rows), default=0)
-    for kind, plural in KINDS.items():
+    for kind, heading in HEADINGS.items():
         of_kind = [row for row in rows if row["kind"] == kind]
         if of_kind:
-            click.echo(plural)
+            click.echo(heading)
+        name_width = max((len(row["name"]) for row in of_kind), default=0)
+        licence_width = max((len(row["licence"]) for row in of_kind), default=0)
         for row in of_kind:
             origin = "" if row["distribution"] in ("", OURS) else f" [{row['distribution']}]"
-            line = f"  {row['name']:{name_width}}  {row['licence']:{licence_width}}  {row['summary']}{origin}"
-            click.echo(line.rstrip())
+            licence = f"{row['licence']:{licence_width}}  " if licence_width else ""
+            click.echo(f"  {row['name']:{name_width}}  {licence}{row['summary']}{origin}".rstrip())

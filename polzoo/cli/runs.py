@@ -15,12 +15,14 @@ def command() -> None:
 
 
 @command.command("list")
-@click.argument("root", type=FOLDER, default="runs")
-def listing(root: Path) -> None:
+@click.argument("root", type=FOLDER, required=False)
+def listing(root: Path | None) -> None:
     """Every run below ROOT [default: runs]: how far it is, its last mean loss, its pace."""
     from polzoo.recipes.runs import find_runs, table
 
-    for line in table(find_runs(root)):
+    place = root or Path("runs")
+    found = find_runs(place) if root or place.is_dir() else []
+    for line in table(found) if found else [f"no run below {place}: `polzoo train RECIPE` writes one"]:
         click.echo(line)
 
 

@@ -281,19 +281,20 @@ def another_cell(model: Combination) -> None:
 
 @rule("model")
 def no_loop_over_pixels(model: Combination) -> None:
-    """The number of torch operations does not grow with the image (3 % are left for branches on the data): nothing
-    loops over pixels in Python.
+    """The number of torch operations does not grow with the image (3 % are left for branches on the data, 10 % under
+    another update operator than the backbone's own, which may go block by block): nothing loops over pixels in Python.
 
     Look for ``for`` over a height, a width or the disparities of a whole row.
     """
     counts = []
-    for height, width in (SIZE, (2 * SIZE[0], 2 * SIZE[1])):
-        inputs = model.inputs(1, height, width)
+    for scale in (1, 1, 2):  # the first call also makes what later ones keep
+        inputs = model.inputs(1, scale * SIZE[0], scale * SIZE[1])
         with _Operations() as operations:
             model(model.model, **inputs)
         counts.append(operations.count)
-    few, many = counts
-    require(many <= 1.03 * few, f"an image of four times the pixels takes {many} instead of {few}")
+    _, few, many = counts
+    limit = 1.03 if model.keeps_defaults("update") else 1.1
+    require(many <= limit * few, f"an image of four times the pixels takes {many} instead of {few}")
 
 
 class _Recorder:

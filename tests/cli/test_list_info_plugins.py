@@ -62,12 +62,22 @@ def test_list(run: Run) -> None:
     assert max(map(len, out.splitlines())) <= 140
 
 
+def test_every_recipe_that_train_takes_by_name_is_listed(run: Run) -> None:
+    from polzoo.recipes.config import named
+
+    rows = [row for row in json.loads(run("list", "recipes", "--json")[1]) if row["kind"] == "recipe-file"]
+    assert [row["name"] for row in rows] == list(named())
+    assert all(row["summary"] for row in rows if row["name"].startswith(("raft-stereo", "polstereo")))
+    assert "recipe files (polzoo train NAME)\n" in run("list")[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "names"),
     [
         (["updates"], ["dense", "flashgru"]),
         (["fusions", "v2*"], ["v2", "v2a", "v2b", "v2c", "v2d", "v2e"]),
         (["raft*"], ["raft", "raft-lite"]),
+        (["recipes", "*-stereo"], ["raft-stereo"]),
         (["lite"], ["raft-lite"]),
         (["checkpoints"], ["good-one", "broken"]),
         (["fusion", "nothing"], []),
@@ -76,7 +86,8 @@ def test_list(run: Run) -> None:
 def test_list_json(run: Run, arguments: list[str], names: list[str]) -> None:
     code, out, _ = run("list", *arguments, "--json")
     rows = json.loads(out)
-    assert code == 0 and [row["name"] for row in rows] == names
+    shown = [row["name"] for row in rows if "recipes" in arguments or row["kind"] != "recipe-file"]
+    assert code == 0 and shown == names
     assert all(set(row) == {"kind", "name", "licence", "summary", "distribution"} for row in rows)
 
 

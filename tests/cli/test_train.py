@@ -242,6 +242,13 @@ def test_runs_are_listed_compared_and_plotted(bench, capfd) -> None:
     assert Path("curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_no_runs_yet_is_no_error(bench, capfd) -> None:
+    for arguments in ([], ["."]):
+        assert main(["runs", "list", *arguments]) == 0
+        out, error = capfd.readouterr()
+        assert out == f"no run below {(*arguments, 'runs')[0]}: `polzoo train RECIPE` writes one\n" and not error
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
