@@ -154,7 +154,7 @@ class Traffic(TorchDispatchMode):
             self.bytes += taken + _bytes(given, out)
         elif name in SCATTERS:
             _, *given = tree_leaves((args, kwargs))
-            self.bytes += 2 * _bytes(given)
+            self.bytes += (3 if name == "index_add_" else 2) * _bytes(given)
         else:
             self.bytes += _bytes(args, kwargs, out)
         return out
@@ -164,9 +164,9 @@ def _flops(name: str, args: Any, out: Any) -> int:
     """Multiplications and additions of one operation; 0 of what is neither convolution nor matrix product."""
     if name in ("convolution", "conv2d", "linear"):
         return 2 * out.numel() * args[1][0].numel()
-    if name in ("_convolution_pointwise_", "_linear_pointwise"):  # oneDNN's, of rows (…, K)
-        rows = args[1] if name == "_convolution_pointwise_" else args[0]
-        return 2 * out.numel() * rows.shape[1]
+    if name in ("_convolution_pointwise", "_convolution_pointwise_"):  # oneDNN's 1×1; the second adds to its first
+        rows, *_, groups = args[name.endswith("_") :][:7]
+        return 2 * out.numel() * rows.shape[1] // groups
     factor = {"mm": 0, "bmm": 0, "matmul": 0, "addmm": 1, "addmm_": 1}.get(name)
     return 0 if factor is None else 2 * out.numel() * args[factor].shape[-1]
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from polzoo.updates.flashgru import winograd
+from polzoo.updates.flashgru import products, winograd
 from polzoo.updates.flashgru.rows import Pixels
 from polzoo.updates.flashgru.rulebook import Rulebook
 
@@ -19,9 +19,9 @@ def book_of(size: tuple[int, int, int], density: float, seed: int) -> Rulebook:
 @pytest.fixture(params=[True, False], ids=["oneDNN", "plain product"])
 def product(request, monkeypatch):
     """Both ways to multiply, with blocks so small that there are several."""
-    if request.param and not winograd._ONEDNN:
+    if request.param and not products._ONEDNN:
         pytest.skip("no oneDNN")
-    monkeypatch.setattr(winograd, "_ONEDNN", request.param)
+    monkeypatch.setattr(products, "_ONEDNN", request.param)
     monkeypatch.setattr(winograd, "TILES", 7)
 
 

@@ -194,6 +194,6 @@ def _context(unit: ConvGRU, context: Tensor | tuple[Tensor, ...], *at: Pixels) -
         return [p.convolve(w, c.bias, rows).values for p, w, c in zip(at, weights, convs, strict=True)]
     maps = unit.prepare(context) if isinstance(context, Tensor) else context
     starts = [pixels.take(x).values for pixels, x in zip(at, maps, strict=True)]
-    if own:  # then they have the biases
-        return [start.contiguous() for start in starts]
-    return [start + conv.bias for start, conv in zip(starts, convs, strict=True)]  # pyright: ignore
+    if not own:  # else they have the biases
+        starts = [start + conv.bias for start, conv in zip(starts, convs, strict=True)]  # pyright: ignore
+    return [start.contiguous() for start in starts]

@@ -15,13 +15,14 @@ A convolution is a gather of rows into a block that stays in cache and one matri
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.weak import WeakTensorKeyDictionary
+
+from polzoo.updates.flashgru.products import product
 
 Made = TypeVar("Made")
 
@@ -150,9 +151,9 @@ class _GatherMatmul(torch.autograd.Function):
         ctx.save_for_backward(*tensors)
         out = start.clone(memory_format=torch.contiguous_format)
         for rows, index, weight in zip(tensors[::3], tensors[1::3], tensors[2::3], strict=True):
-            add = kept(weight, "adder", partial(_adder, weight))
+            add = kept(weight, "product", lambda weight=weight: product(weight.unsqueeze(0)))
             for block in _blocks(len(index), len(weight)):
-                add(out[block], _gather(rows, index[block]))
+                add(_gather(rows, index[block]).unsqueeze(1), out[block].unsqueeze(1))
         return out
 
     @staticmethod
@@ -168,29 +169,6 @@ class _GatherMatmul(torch.autograd.Function):
                 to_weight.addmm_(_gather(rows, index[block]).t(), part)
             found += [to_rows, None, to_weight]
         return tuple(found)
-
-
-def _adder(weight: Tensor) -> Callable[[Tensor, Tensor], object]:
-    """``add(out, rows)``: add the product of rows (P, K) and the weight (K, O) to ``out`` (P, O).
-
-    Where it can be had, oneDNN's 1×1 convolution with a weight laid out beforehand: on AVX-512 it reaches more than
-    twice the rate of the matrix product that PyTorch takes, 210 against 90 GFLOP/s on a core.
-    """
-    single = weight.device.type == "cpu" and weight.dtype == torch.float32
-    if not single or not _ONEDNN or not torch.backends.mkldnn.enabled or torch.compiler.is_compiling():
-        return lambda out, rows: out.addmm_(rows, weight)
-    kernel = weight.t().contiguous()[..., None, None].to_mkldnn()
-    kernel = torch.ops.aten.mkldnn_reorder_conv2d_weight(kernel, (0, 0), (1, 1), (1, 1), 1)
-    geometry = [0, 0], [1, 1], [1, 1], 1
-
-    def add(out: Tensor, rows: Tensor) -> None:
-        images = (x.view(1, len(x), 1, -1).permute(0, 3, 1, 2) for x in (out, rows))
-        torch.ops.mkldnn._convolution_pointwise_.binary(*images, kernel, None, *geometry, "add", 1.0, None, [], None)
-
-    return add
-
-
-_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise_")
 
 
 def _gather(rows: Tensor, index: Tensor) -> Tensor:

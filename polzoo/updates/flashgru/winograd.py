@@ -13,7 +13,8 @@ Without gradients only; with them, :mod:`.sparse` computes the same from rows.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from itertools import product as pairs
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from polzoo.updates.flashgru.products import Product, product
 from polzoo.updates.flashgru.rulebook import NOWHERE, Rulebook
 from polzoo.updates.flashgru.sparse import kept, with_zero
 
@@ -45,6 +47,7 @@ def _both(lines: tuple[tuple[tuple[int, int], ...], ...]) -> tuple[Tensor, Tenso
 
 PATCH, PATCH_SIGN = _both(_TO_PATCH)
 PIXEL, PIXEL_SIGN = _both(_TO_PIXEL)
+PIXEL = PIXEL.int()  # as rows are numbered; what gathers them, PATCH, cannot be
 
 
 class Table(NamedTuple):
@@ -54,23 +57,9 @@ class Table(NamedTuple):
     rows: Tensor
     places: Tensor | None = None
 
-    def part(self, begin: int, end: int) -> Tensor:
-        """The rows of some of the pixels."""
-        return self.rows[begin:end] if self.places is None else self.rows.index_select(0, self.places[begin:end])
-
-
-class Bag(NamedTuple):
-    """Sums of rows with signs: ``index`` and ``sign`` (n · terms,)."""
-
-    index: Tensor
-    sign: Tensor
-    terms: int
-
-    def sum(self, table: Table) -> Tensor:
-        """(n, C) of rows (·, C)."""
-        starts = _starts(len(self.index), self.terms)
-        index = self.index if table.places is None else table.places.index_select(0, self.index)
-        return torch.embedding_bag(table.rows, index, starts, False, 0, False, self.sign)[0]
+    def at(self, pixels: Tensor) -> Tensor:
+        """Which rows stand for pixels (n,)."""
+        return pixels if self.places is None else self.places.index_select(0, pixels)
 
 
 class Block(NamedTuple):
@@ -80,33 +69,33 @@ class Block(NamedTuple):
     patches: Tensor
     groups: tuple[tuple[Tensor, Tensor], ...]
 
-    def convolve(self, tables: Sequence[Table], *products: Product) -> Iterator[tuple[Tensor, Tensor]]:
-        """Per group, each with a product of its own, the rows (n,) and their values (n, O)."""
+    def convolve(self, table: Table, *products: Sequence[Product]) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each of a group's products its rows (n,) and their values (n, O); the last groups may have none."""
         tiles = len(self.patches)
-        index = self.patches[:, PATCH].transpose(0, 1).flatten()
-        patches = Bag(index, _patch_signs(tiles), PATCH.shape[1])
-        values = [patches.sum(table).view(16, tiles, -1) for table in tables]
-        for (rows, pixels), multiply in zip(self.groups, products, strict=True):
-            corner = pixels.long() & 3
-            terms = (PIXEL[corner] * tiles + (pixels >> 2).unsqueeze(1)).int().flatten()
-            bag = Bag(terms, PIXEL_SIGN[corner].flatten(), PIXEL.shape[1])
-            yield rows, bag.sum(Table(multiply(values).flatten(0, 1)))
+        patches = table.at(self.patches.flatten()).view(-1, 16).gather(1, PATCH.view(1, -1).expand(tiles, -1))
+        values = _sum(table.rows, patches.view(-1, 4), _patch_signs(tiles)).view(tiles, 16, -1)
+        for (rows, pixels), several in zip(self.groups, products, strict=False):
+            corner = pixels & 3
+            terms = PIXEL.index_select(0, corner).add_(16 * (pixels >> 2).unsqueeze(1))
+            sign = PIXEL_SIGN.index_select(0, corner)
+            for multiply in several:
+                yield rows, _sum(multiply(values, None).flatten(0, 1), terms, sign)
 
 
 class Lines(NamedTuple):
-    """What a :class:`Block` is, of a 1×1 convolution: rows, the same for each group."""
+    """What a :class:`Block` is, of a 1×1 convolution: rows (n,) in a line, the same for each group."""
 
     rows: Tensor
 
-    def convolve(self, tables: Sequence[Table], *products: Product) -> Iterator[tuple[Tensor, Tensor]]:
-        begin, end = int(self.rows[0]), int(self.rows[-1]) + 1
-        values = [table.part(begin, end).unsqueeze(0) for table in tables]
-        for multiply in products:
-            yield self.rows, multiply(values)[0]
+    def convolve(self, table: Table, *products: Sequence[Product]) -> Iterator[tuple[Tensor, Tensor]]:
+        values = table.rows.index_select(0, table.at(self.rows)).unsqueeze(1)
+        for multiply in itertools.chain(*products):
+            yield self.rows, multiply(values, None).squeeze(1)
 
 
-Product = Callable[[Sequence[Tensor]], Tensor]
-"""(n, t, C) of each table → (n, t, O), the sum of their products with n matrices each."""
+def _sum(rows: Tensor, index: Tensor, sign: Tensor) -> Tensor:
+    """Sums of rows (·, C) with signs, both (n, terms): (n, C)."""
+    return F.embedding_bag(index, rows, mode="sum", per_sample_weights=sign)
 
 
 def fits(rows: Tensor, book: Rulebook) -> bool:
@@ -123,9 +112,10 @@ def convolve(rows: Tensor, weight: Tensor, bias: Tensor | None, book: Rulebook, 
     """
     kernel, n = weight.shape[-1], book.size(radius)
     padded = kernel == 1 or len(rows) > book.size(source)
-    out, table = rows.new_empty(n, len(weight)), Table(rows if padded else with_zero(rows))
-    _into([out], [table], _blocks(book, source, kernel, (0, n), (0, n)), _product(weight, (weight.shape[1],)))
-    return out if bias is None else out.add_(bias)
+    out, table = rows.new_zeros(n, len(weight)), Table(rows if padded else with_zero(rows))
+    out = out if bias is None else out.add_(bias)
+    _add([out], table, _blocks(book, source, kernel, (0, n), (0, n)), _products(weight, (weight.shape[1],)))
+    return out
 
 
 def gru(
@@ -147,29 +137,32 @@ def gru(
     """
     dim, kernel, (of_z, of_r, of_q) = h.shape[1], weights[0].shape[-1], context
     active, work, near, ids = len(of_z), len(of_r), book.size(kernel // 2), book.ids(source)
-    z, r, q = (_product(weight, (dim, x.shape[1])) for weight in weights)
-    reads = [Table(h, F.pad(ids, (0, 1), value=len(h) - 1).int()), Table(x)]
-    update, rh = h.new_empty(active, dim), h.new_empty(near + 1, dim)
-    _into([update, rh], reads, _blocks(book, source, kernel, (0, active), (0, active), (0, work)), z, r)
-    if work > active:
-        _into([rh], reads, _blocks(book, source, kernel, (active, work), (active, work)), r)
-    update.add_(of_z).sigmoid_()
-    rh[:work].add_(of_r).sigmoid_().mul_(h.index_select(0, ids[:work]))
+    (z_of_h, z_of_x), (r_of_h, r_of_x), (q_of_rh, q_of_x) = (_products(one, (dim, x.shape[1])) for one in weights)
+    update, new, rh = of_z.clone(), of_q.clone(), h.new_empty(near + 1, dim)
+    rh[:work] = of_r
+    inside = _blocks(book, source, kernel, (0, active), (0, active), (0, work))
+    around = _blocks(book, source, kernel, (active, work), (active, work)) if work > active else []
+    inputs, state = Table(x), Table(h, F.pad(ids, (0, 1), value=len(h) - 1).int())
+    _add([update, new, rh], inputs, inside, [z_of_x, q_of_x], [r_of_x])
+    _add([update, rh], state, inside, [z_of_h], [r_of_h])
+    _add([rh], inputs, around, [r_of_x])
+    _add([rh], state, around, [r_of_h])
+    rh[:work].sigmoid_().mul_(h.index_select(0, ids[:work]))
     rh[work:near] = h.index_select(0, ids[work:near])
     rh[near] = 0
-    reads[0], new = Table(rh, torch.arange(len(x), dtype=torch.int32).clamp_(max=near)), h.new_empty(active, dim)
-    _into([new], reads, _blocks(book, source, kernel, (0, active), (0, active)), q)
-    new.add_(of_q).mul_(2).sigmoid_().mul_(2).sub_(1)  # tanh, which takes ten times as long
-    return torch.lerp(h.index_select(0, ids[:active]), new, update, out=new)
+    gated = Table(rh, torch.arange(len(x), dtype=torch.int32).clamp_(max=near))
+    _add([new], gated, inside, [q_of_rh])
+    new.mul_(2).sigmoid_().mul_(2).sub_(1)  # tanh, which takes ten times as long
+    return torch.lerp(h.index_select(0, ids[:active]), new, update.sigmoid_(), out=new)
 
 
-def _into(
-    outputs: Sequence[Tensor], tables: Sequence[Table], blocks: Sequence[Block] | Sequence[Lines], *products: Product
+def _add(
+    outputs: Sequence[Tensor], table: Table, blocks: Sequence[Block] | Sequence[Lines], *products: Sequence[Product]
 ) -> None:
-    """Write what each product gives to its output (·, O)."""
+    """Add what each product of a table gives to its output (·, O)."""
     for block in blocks:
-        for out, (rows, values) in zip(outputs, block.convolve(tables, *products), strict=True):
-            out.index_copy_(0, rows, values)
+        for out, (rows, values) in zip(outputs, block.convolve(table, *products), strict=True):
+            out.index_add_(0, rows, values)
 
 
 def _blocks(
@@ -203,50 +196,17 @@ def _block(patches: Tensor, zero: int, groups: tuple[tuple[int, int], ...]) -> B
 
 @functools.lru_cache(maxsize=4)
 def _patch_signs(tiles: int) -> Tensor:
-    return PATCH_SIGN.unsqueeze(1).expand(-1, tiles, -1).flatten()
+    return PATCH_SIGN.repeat(tiles, 1)
 
 
-@functools.lru_cache(maxsize=64)
-def _starts(count: int, terms: int) -> Tensor:
-    return torch.arange(0, count, terms, dtype=torch.int32)
+def _products(weight: Tensor, channels: tuple[int, ...]) -> Sequence[Product]:
+    """Of each table's part of a convolution's weight (O, ≥ C, k, k), transformed where k = 3; the tables have
+    ``channels``, C in sum."""
+    return kept(weight, ("winograd", channels), lambda: _transform(weight.detach()[:, : sum(channels)], channels))
 
 
-def _product(weight: Tensor, channels: tuple[int, ...]) -> Product:
-    """The product with a convolution's weight (O, ≥ C, k, k), transformed where k = 3; the tables have ``channels``, C
-    in sum."""
-    return kept(weight, ("winograd", channels), lambda: _prepare(weight.detach()[:, : sum(channels)], channels))
-
-
-def _prepare(weight: Tensor, channels: tuple[int, ...]) -> Product:
+def _transform(weight: Tensor, channels: tuple[int, ...]) -> Sequence[Product]:
     if weight.shape[-1] == 3:
         g = torch.tensor(_TO_WEIGHT)
         weight = torch.einsum("iy,ocyx,jx->ocij", g, weight, g)
-    parts = [part.contiguous() for part in weight.flatten(2).permute(2, 0, 1).split(channels, 2)]
-    if not (_ONEDNN and torch.backends.mkldnn.enabled):
-        return functools.partial(_by_bmm, [part.transpose(1, 2) for part in parts])
-    pack = torch.ops.mkldnn._reorder_linear_weight
-    return functools.partial(_by_onednn, [[pack(matrix, TILES) for matrix in part] for part in parts])
-
-
-def _by_bmm(matrices: Sequence[Tensor], values: Sequence[Tensor]) -> Tensor:
-    out = torch.bmm(values[0], matrices[0])
-    for more in zip(values[1:], matrices[1:], strict=True):
-        out = out.baddbmm_(*more)
-    return out
-
-
-def _by_onednn(matrices: Sequence[Sequence[Tensor]], values: Sequence[Tensor]) -> Tensor:
-    """With weights laid out beforehand; on AVX-512 twice as fast as PyTorch's own product."""
-    multiply, add = torch.ops.mkldnn._linear_pointwise.default, torch.ops.mkldnn._linear_pointwise.binary
-    out = values[0].new_empty(*values[0].shape[:2], matrices[0][0].shape[0])
-    for i, place in enumerate(out):
-        found = multiply(values[0][i], matrices[0][i], None, "none", [], "")
-        for x, matrix in zip(values[1:], matrices[1:], strict=True):
-            found = add(x[i], found, matrix[i], None, "add")
-        place.copy_(found)
-    return out
-
-
-_ONEDNN = torch.backends.mkldnn.is_available() and all(
-    hasattr(torch.ops.mkldnn, name) for name in ("_linear_pointwise", "_reorder_linear_weight")
-)
+    return [product(part) for part in weight.flatten(2).permute(2, 1, 0).split(channels, 1)]
