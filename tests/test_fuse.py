@@ -64,7 +64,7 @@ def test_norms_that_follow_no_convolution_stay():
     assert kinds == [nn.Conv2d, InPlaceInstanceNorm, nn.ReLU, nn.InstanceNorm2d, nn.BatchNorm2d]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 99), st.integers(1, 3), st.integers(1, 5), st.integers(2, 40), st.booleans())
 def test_instance_norm_in_place(seed, batch, channels, height, channels_last):
     torch.manual_seed(seed)
@@ -77,7 +77,7 @@ def test_instance_norm_in_place(seed, batch, channels, height, channels_last):
     torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-5)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 99), st.integers(1, 2), st.sampled_from([1, 3]), st.integers(1, 5), st.booleans(), st.booleans())
 def test_sliced_convolution(seed, batch, outputs, depth, bias, channels_last):
     torch.manual_seed(seed)
@@ -102,7 +102,7 @@ def joined(unit: ConvGRU, h: torch.Tensor, context: torch.Tensor, x: torch.Tenso
     return (1 - z) * h + z * q
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 99), st.integers(1, 3), st.integers(1, 6), st.integers(0, 3), st.sampled_from([1, 3]))
 def test_gates_without_joining(seed, hidden, inputs, context, kernel):
     torch.manual_seed(seed)

@@ -43,7 +43,7 @@ def lookups(draw):
     return values, channels, disparity.astype(np.float32), draw(st.booleans())
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(lookups())
 def test_equals_the_oracle(case):
     values, channels, disparity, half_pixel = case
@@ -56,7 +56,7 @@ def test_equals_the_oracle(case):
     assert not found.transpose(0, 2, 3, 1)[~near & (np.abs(disparity) > 2e3)].any()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(lookups())
 def test_on_demand_equals_the_volume(case):
     _, channels, disparity, half_pixel = case

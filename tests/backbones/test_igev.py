@@ -292,7 +292,7 @@ def test_fused_copy_folds_every_batch_norm():
     assert not any(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in copy.modules())
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     st.integers(0, 99), st.integers(1, 3), st.integers(1, 4), st.integers(0, 2), st.floats(-3, 20), st.integers(2, 14)
 )
@@ -315,7 +315,7 @@ def test_lookup_reads_what_the_channels_say(seed, groups, levels, radius, dispar
         torch.testing.assert_close(found[:, c], reference["read"](cells, at))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 99), st.integers(1, 12))
 def test_volume_pairwise_and_modulate(seed, width):
     torch.manual_seed(seed)

@@ -77,7 +77,7 @@ STEPS = {
 
 
 @given(steps=st.lists(st.sampled_from(sorted(STEPS)), max_size=3, unique=True), index=st.integers(0, 2))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_chain_of_steps_leaves_the_truth_true(steps: list[str], index: int) -> None:
     """Over all 157 chains of different steps: 1.54 times the misfit at most (views that shrink grow steeper), and 2.3
     times that or more a pixel off."""
@@ -114,7 +114,7 @@ def test_what_is_erased_is_no_longer_visible() -> None:
 
 
 @given(height=st.integers(40, 200), width=st.integers(40, 200), index=st.integers(0, 5))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_size_scales_disparity_and_calibration_alike(height: int, width: int, index: int) -> None:
     sample = scene(index)
     found = resized(sample, height, width)
@@ -127,7 +127,7 @@ def test_a_size_scales_disparity_and_calibration_alike(height: int, width: int, 
 
 
 @given(height=st.integers(3, 40), width=st.integers(3, 60), edge=st.integers(1, 19))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_two_surfaces_never_mix(height: int, width: int, edge: int) -> None:
     disparity = np.where(np.arange(20) < edge, 3, 8).astype(np.float32)
     sample = replace(black(10, 20), disparity=np.broadcast_to(disparity, (1, 10, 20)))
@@ -251,7 +251,7 @@ def near(one: np.ndarray, other: np.ndarray, name: str) -> bool:
 
 
 @given(seed=st.integers(0, 999))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_mirror_exchanges_views_and_turns_angles(seed: int) -> None:
     sample, stokes = polarized(seed)
     found = mirrored(sample)
@@ -264,7 +264,7 @@ def test_a_mirror_exchanges_views_and_turns_angles(seed: int) -> None:
 
 
 @given(seed=st.integers(0, 999))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_upside_down_turns_angles_and_exchanges_nothing(seed: int) -> None:
     sample, _ = polarized(seed)
     found = upside_down(sample).polarization
@@ -314,7 +314,7 @@ STRONG: dict[str, Any] = {
 
 
 @given(seed=st.integers(0, 999), keep=st.sampled_from(["polarized", "always"]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_parallel_over_crossed_stays(seed: int, keep: str) -> None:
     sample, _ = polarized(seed)
     sample = replace(sample, intensity_left=sample.right * np.float32(0.5), intensity_right=sample.left)
@@ -375,7 +375,7 @@ def test_defaults_change_not_a_bit(index: int) -> None:
 
 
 @given(seed=st.integers(0, 9999), index=st.integers(0, 5))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_any_draw_is_a_sample_and_the_same_again(seed: int, index: int) -> None:
     first, second = (augment(scene(index), ALL, np.random.default_rng(seed)) for _ in range(2))
     assert same(first, second)

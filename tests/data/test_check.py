@@ -80,7 +80,7 @@ def test_warp_reads_at_x_minus_d() -> None:
 
 
 @given(gain=st.floats(0.3, 3), offset=st.floats(-50, 50), seed=st.integers(0, 99))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_agreement_forgives_gain_and_offset_and_nothing_else(gain: float, offset: float, seed: int) -> None:
     view = noise(40, 60, seed)
     same = agreement(view, np.float32(gain) * view + np.float32(offset))
@@ -91,7 +91,7 @@ def test_agreement_forgives_gain_and_offset_and_nothing_else(gain: float, offset
 
 
 @given(share=st.floats(0.01, 0.9), seed=st.integers(0, 99))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_filled_keeps_what_is_known_and_takes_the_nearest_elsewhere(share: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     disparity, known = rng.random((12, 17), np.float32), rng.random((12, 17)) < share

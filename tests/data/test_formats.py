@@ -163,7 +163,7 @@ def test_rows_that_were_never_written_are_counted_where_the_decoder_does_not(pic
     st.binary(max_size=300),
     st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"Pf\n", b"\x93NUMPY\x01\x00", b"BM", b"II*\0"]),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_bytes_give_anything_but_one_line(tmp_path_factory, data, magic) -> None:
     path = tmp_path_factory.getbasetemp() / "fuzz.png"
     path.write_bytes(magic + data)
@@ -277,7 +277,7 @@ def test_what_a_kitti_png_cannot_hold_is_marked_invalid(tmp_path) -> None:
 
 @pytest.mark.parametrize("suffix", [".pfm", ".npy"])
 @given(values=hnp.arrays(np.float32, SHAPES, elements=st.integers(-(2**19), 2**19).map(lambda i: i / 64)))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_exact_round_trip(tmp_path_factory, suffix, values) -> None:
     valid = np.indices(values.shape).sum(0) % 3 > 0
     path = write_disparity(tmp_path_factory.getbasetemp() / f"e{suffix}", values, valid)

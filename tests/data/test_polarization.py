@@ -114,7 +114,7 @@ def test_what_is_not_defined_is_zero() -> None:
     assert Stokes(-values).through(0).min() == 0
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.floats(-2, 2, width=32), min_size=3, max_size=3))
 def test_maps_stay_in_their_ranges(point: list[float]) -> None:
     maps = stokes(*point, size=(1, 1)).maps()
@@ -133,7 +133,7 @@ def test_maps_of_a_colour_camera_are_those_of_the_mean() -> None:
 # ── from what a camera records, against polanalyser ───────────────────────────────────────────────────────────────────
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     angles=st.lists(st.integers(0, 179), min_size=3, max_size=7, unique=True),
     seed=st.integers(0, 2**32 - 1),
@@ -251,7 +251,7 @@ def test_bits_are_the_readings_own() -> None:
 # ── Stokes vectors, DoLP and AoLP that are there already ──────────────────────────────────────────────────────────────
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 2**32 - 1), colour=st.booleans())
 def test_degree_and_angle_there_and_back(seed, colour) -> None:
     rng, shape = np.random.default_rng(seed), (4, 5, 3) if colour else (4, 5)

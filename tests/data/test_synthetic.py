@@ -427,7 +427,7 @@ def test_glass_probability_is_obeyed():
     assert sum(any(s.tint for s in scene_of(i, glass=1.0, **SMALL).surfaces) for i in range(10)) == 10
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     height=st.integers(32, 160), width=st.integers(32, 160), seed=st.integers(0, 2**31), index=st.integers(0, 10**6),
     most=st.floats(8, 64), glass=st.sampled_from((0.0, 1.0)), objects=st.integers(0, 20),

@@ -46,7 +46,7 @@ def test_attention_equals_its_formula(size):
         torch.testing.assert_close(net(query, source).double(), by_hand(net, query, source), atol=1e-5, rtol=1e-5)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10**6), st.sampled_from(["none", "all", "some", "nan-free noise"]))
 def test_every_mask_gives_a_finite_result_per_sample(seed, kind):
     torch.manual_seed(seed)

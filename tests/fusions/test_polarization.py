@@ -25,7 +25,7 @@ def test_colours_equal_pixel_by_pixel(scene):
     torch.testing.assert_close(found.double(), expected, atol=2e-5, rtol=0)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.integers(1, 9), st.integers(1, 13), st.integers(1, 5), st.integers(1, 4))
 def test_rows_equal_the_volume_they_replace(seed, h, w, levels, radius):
     """Any size, odd or down to one cell, disparities far outside the image included."""

@@ -12,7 +12,7 @@ SHAPES = st.lists(st.lists(st.integers(0, 9), max_size=3), max_size=8)
 
 
 @given(SHAPES, st.integers(1, 300), st.sampled_from([torch.float32, torch.bfloat16, torch.int64]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_what_is_written_is_read(tmp_path_factory, shapes, limit, dtype):
     folder = tmp_path_factory.mktemp("shards")
     tensors = {f"a.{i}@x": (torch.rand(shape) * 100).to(dtype) for i, shape in enumerate(shapes)}

@@ -35,7 +35,7 @@ def test_bad_input(size, threshold, words):
         choose(torch.full((1, 1, 3, 3), math.nan), size, threshold)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 3), st.integers(3, 9), st.integers(3, 11), st.floats(0, 1), st.integers(0, 99), st.booleans())
 def test_sets_are_nested_dilations_and_taps_read_the_right_pixel(b, h, w, density, seed, static):
     mask = torch.rand(b, 1, h, w, generator=torch.Generator().manual_seed(seed)) < density

@@ -28,7 +28,7 @@ def product(request, monkeypatch):
 sizes = st.tuples(st.integers(1, 2), st.integers(3, 9), st.integers(3, 11))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(sizes, st.sampled_from([0.0, 0.1, 0.5, 1.0]), st.integers(0, 2), st.sampled_from([1, 3]), st.integers(0, 99))
 def test_any_mask_size_and_reach(size, density, radius, kernel, seed):
     book, x = book_of(size, density, seed), torch.randn(size[0], 5, *size[1:])
