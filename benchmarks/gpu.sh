@@ -5,6 +5,8 @@
 #   benchmarks/gpu.sh train NAME       recipes/NAME.toml; run it again until it prints the checkpoint. A chain of iteration
 #                                      pruning: train pip --set model=pipstereo-i32
 #   benchmarks/gpu.sh flashgru         FlashGRU's tests, its table (dense and sparse units at three sizes), two profiles
+#   benchmarks/gpu.sh accuracy NAME…   EPE under FlashGRU's masks, without and with 1,000 steps of training under the best
+#                                      one; run it again until it prints the last model's execution
 #   benchmarks/gpu.sh speed            polzoo bench of the shipped models and of raft beside their plain form, at two sizes
 #
 # A machine without an index: put wheels of what it lacks (pydantic, pluggy, …) into .whl/ first. Results go to $OUT
@@ -28,6 +30,10 @@ case "${1:-}" in
     run="runs/${2:?name of a recipe}"
     timeout --signal=INT 520 python3 -m polzoo train "recipes/$2.toml" --out "$run" --resume "${@:3}" 2>&1 \
       | tee -a "$out/train-$2.txt"
+    ;;
+  accuracy)
+    timeout --signal=INT 520 python3 benchmarks/flashgru_accuracy.py "${@:2}" --device cuda \
+      --out "$out/flashgru_accuracy.json" --figure "$out/flashgru-accuracy.png" 2>&1 | tee -a "$out/accuracy.txt"
     ;;
   speed)
     bench() { # name of the result, model, size, further options
@@ -54,7 +60,7 @@ case "${1:-}" in
     exit "$failed"
     ;;
   *)
-    sed -n '2,12s/^# \{0,1\}//p' "$0"
+    sed -n '2,14s/^# \{0,1\}//p' "$0"
     exit 2
     ;;
 esac

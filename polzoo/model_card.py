@@ -15,6 +15,7 @@ from typing import Any
 from polzoo import hub
 from polzoo.config import CARD, EVAL, PICTURE, RECIPE, Config, read_alias
 from polzoo.errors import PolzooError, one_line
+from polzoo.execution import COST, MOST
 from polzoo.names import effective
 from polzoo.registry import registry
 
@@ -117,6 +118,8 @@ def _about(folder: Path, config: Config) -> Iterator[str]:
     yield from ("| | |", "|---|---|", f"| model | `{config.spec()}` |")
     if alias is not None:
         yield f"| alias | the weights of `{alias.alias.name}`, run by `{alias.execution}` |"
+    elif _sparse(config):
+        yield f'| sparse | `update="flashgru"` in `polzoo.load` runs it by `{config.execution}` |'
     trained = f" (trained with {settings.schedule_steps})" if settings.schedule_steps else ""
     yield f"| iterations | {settings.iterations}{trained} |"
     yield f"| input | {_input(config)} |"
@@ -146,9 +149,18 @@ def _limits(config: Config, results: Sequence[Result]) -> Iterator[str]:
     names = [_dataset(text) for text in _trained_on(config)]
     if names and set(names) == {"synthetic"}:
         yield "* It has only ever seen rendered scenes; measure it on pairs like yours before you rely on it."
+    if config.execution is not None and not _sparse(config):
+        bound = f"refines {100 * MOST:g} % of the pixels or fewer and costs {100 * COST:g} % of EPE or less"
+        yield f"* FlashGRU does not pay for it: no mask that was measured {bound}."
     for result in results:
         yield from _beaten(result)
     yield ""
+
+
+def _sparse(config: Config) -> bool:
+    """Whether the execution block names an operator that leaves pixels out."""
+    part = config.execution_part()
+    return part is not None and part.name != "dense"
 
 
 def _beaten(result: Result) -> Iterator[str]:

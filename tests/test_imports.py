@@ -15,7 +15,7 @@ ROOT = Path(polzoo.__file__).parent
 
 LAYERS = {
     "ground": "errors options settings components hookspecs precision atomic fuse processes",
-    "names": "registry spec builtins cards config names hub model_card",
+    "names": "registry spec builtins cards config names hub model_card execution",
     "interfaces": "interfaces",
     "components": "backbones fusions updates parts",
     "data": "data pair_check",

@@ -144,3 +144,15 @@ def test_what_a_checkpoint_is_saved_with_is_this_card(tmp_path):
     card = (folder / "README.md").read_text()
     assert card == model_card.render(folder, "./fresh")
     assert "Fresh weights." in card and "rectified linear RGB pair" in card and "The checkpoint does not say." in card
+
+
+def test_what_leaving_pixels_out_is_worth_is_said(folder):
+    config = read_config(folder)
+    assert config.execution is None and "FlashGRU" not in model_card.render(folder, "x")
+    write_config(folder, config.model_copy(update={"execution": "flashgru(density=0.2)"}))
+    card = model_card.render(folder, "x")
+    assert "runs it by `flashgru(density=0.2)` |" in card and "does not pay" not in card
+    write_config(folder, config.model_copy(update={"execution": "dense"}))
+    limits = model_card.render(folder, "x").partition("## Intended use and limits")[2].partition("## Training")[0]
+    assert "FlashGRU does not pay for it: no mask that was measured refines 35 % of the pixels or fewer" in limits
+    assert "and costs 5 % of EPE or less." in limits

@@ -182,8 +182,8 @@ def profiled(name: str, setting: FlashSetting) -> None:
 
 
 def rates(device: str, dtype: torch.dtype) -> tuple[float, float]:
-    """Operations a second of a large convolution and bytes a second of a large copy, the best of five; a CPU's by the
-    time of the process, as the rows are."""
+    """Operations a second of a large convolution in the better layout and bytes a second of a large copy, the best of
+    five; a CPU's by the time of the process, as the rows are."""
     gpu, like = device.startswith("cuda"), {"device": device, "dtype": dtype}
     channels, side = (1024, 128) if gpu else (256, 64)
     weight, x = torch.randn(channels, channels, 3, 3, **like), torch.randn(1, channels, side, side, **like)
@@ -195,7 +195,10 @@ def rates(device: str, dtype: torch.dtype) -> tuple[float, float]:
         samples = [clock(run, device) for _ in range(5)]
         return min(sample.wall if gpu else sample.cpu for sample in samples) / 1000
 
-    seconds = best(lambda: F.conv2d(x, weight, padding=1))
+    layouts = [
+        (x.to(memory_format=f), weight.to(memory_format=f)) for f in (torch.contiguous_format, torch.channels_last)
+    ]
+    seconds = min(best(lambda given=given: F.conv2d(*given, padding=1)) for given in layouts)
     copied = best(lambda: target.copy_(big))
     return 2 * 9 * channels**2 * side**2 / seconds, 2 * big.numel() * big.element_size() / copied
 

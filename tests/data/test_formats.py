@@ -258,7 +258,6 @@ def test_kitti_png_by_hand(tmp_path) -> None:
 
 
 @given(hnp.arrays(np.float32, SHAPES, elements=st.floats(0, 255, width=32)))
-@settings(deadline=None)
 def test_kitti_round_trip(tmp_path_factory, values) -> None:
     path = write_disparity(tmp_path_factory.getbasetemp() / "k.png", values)
     found, valid = read_disparity(path)
