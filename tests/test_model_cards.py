@@ -82,3 +82,13 @@ def test_the_readme_quotes_the_evaluation():
         ]
         quoted += 1
     assert quoted == len(regions)
+
+
+def test_the_readme_quotes_what_pruning_costs():
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    for name, said in (
+        ("pipstereo", "`{}` has {:.2f} px EPE and {:.1f} % bad-3"),
+        ("pipstereo-i32", "`{}` {:.2f} px and {:.1f} %"),
+    ):
+        region = json.loads((CARDS[name] / "eval.json").read_text())["evaluations"][0]["methods"][0]["regions"]["all"]
+        assert said.format(name, region["epe"]["pixels"], region["bad-3"]["pixels"]) in readme
