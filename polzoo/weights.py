@@ -12,7 +12,7 @@ import torch
 from safetensors import torch as safetensors
 from torch import Tensor, nn
 
-from polzoo.config import inside
+from polzoo.config import inside, is_snapshot
 from polzoo.errors import PolzooError, one_line, shorten
 
 DISK_TYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -87,7 +87,8 @@ def read(folder: Path, name: str, sha256: str) -> dict[str, Tensor]:
         if data.startswith(magic) and not _plausible(data):
             raise PolzooError(f"{file} is {what}")
     if hashlib.sha256(data).hexdigest() != sha256:
-        raise PolzooError(f"{file} does not match the sha256 in config.json: damaged, cut short or replaced")
+        hint = f"; to fetch it again: polzoo pull {_address(folder)}" if is_snapshot(folder) else ""
+        raise PolzooError(f"{file} does not match the sha256 in config.json: damaged, cut short or replaced{hint}")
     if not _plausible(data):
         raise PolzooError(f"{file} is not a safetensors file: its header does not fit its size of {len(data)} bytes")
     try:
@@ -97,6 +98,12 @@ def read(folder: Path, name: str, sha256: str) -> dict[str, Tensor]:
         raise
     except Exception as error:  # whatever a parser says of hostile bytes
         raise PolzooError(f"{file} is not a safetensors file: {one_line(error)}") from error
+
+
+def _address(snapshot: Path) -> str:
+    """What a commit in the Hub's cache is called there."""
+    root = snapshot.resolve()
+    return f"{root.parent.parent.name.removeprefix('models--').replace('--', '/')}@{root.name}"
 
 
 def fill(model: nn.Module, tensors: Mapping[str, Tensor], where: str, dtype: str) -> None:

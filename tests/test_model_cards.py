@@ -92,3 +92,8 @@ def test_the_readme_quotes_what_pruning_costs():
     ):
         region = json.loads((CARDS[name] / "eval.json").read_text())["evaluations"][0]["methods"][0]["regions"]["all"]
         assert said.format(name, region["epe"]["pixels"], region["bad-3"]["pixels"]) in readme
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_its_recipe_names_no_folder_of_the_machine_it_was_trained_on(name):
+    assert "dir:" not in (recipe := (CARDS[name] / "recipe.toml").read_text()) and "/" not in recipe

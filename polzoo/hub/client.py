@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polzoo import __version__
-from polzoo.config import digest, read_alias, read_config
+from polzoo.config import digest, raw, read_alias, read_config
 from polzoo.errors import PolzooError, one_line, shorten
 
 if TYPE_CHECKING:
@@ -62,6 +63,14 @@ def hashes(folder: Path) -> Mapping[str, str]:
     return {**read_config(folder).sha256} if read_alias(folder) is None else {}
 
 
+def is_ours(folder: Path) -> bool:
+    """Whether a folder's config has the seal that only polzoo writes, be it damaged or of a newer format."""
+    try:
+        return "seal" in raw(folder)
+    except PolzooError:
+        return False
+
+
 def sha256(content: bytes | Path) -> str:
     """sha256 of bytes, or of a file's content."""
     return hashlib.sha256(content).hexdigest() if isinstance(content, bytes) else digest(content)
@@ -77,8 +86,18 @@ def explained(where: str) -> Iterator[None]:
         yield
     except PolzooError:
         raise
-    except (OSError, RuntimeError, ValueError, transport) as error:
+    except (OSError, transport) as error:
         raise PolzooError(f"{where}{_explain(error)}") from error
+    except (RuntimeError, ValueError) as error:
+        if not _came_through_client(error):
+            raise
+        raise PolzooError(f"{where}{_explain(error)}") from error
+
+
+def _came_through_client(error: BaseException) -> bool:
+    """Whether the client was at work: it raises bare RuntimeErrors and ValueErrors, which our bugs may be, too."""
+    modules = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(module.partition(".")[0] == "huggingface_hub" for module in modules)
 
 
 def _explain(error: BaseException) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from polzoo.config import CONFIG, raw
 from polzoo.errors import PolzooError, unknown
+from polzoo.hub.client import is_ours
 from polzoo.hub.download import is_whole
 
 if TYPE_CHECKING:
@@ -55,14 +56,21 @@ def prune(repo_ids: Collection[str] | None = None) -> tuple[list[Stored], int]:
         chosen = [one for one in found if not one.whole or (not one.names and one.repo_id in named)]
     else:
         chosen = [one for one in found if one.repo_id in repo_ids]
-    if info is None or not chosen:
-        return [], 0
-    strategy = info.delete_revisions(*(one.commit for one in chosen))
-    try:
-        strategy.execute()
-    except OSError as error:
-        raise PolzooError(f"the Hub's cache cannot be written: {error.strerror or error}") from error
-    return chosen, strategy.expected_freed_size
+    return chosen, 0 if info is None else _delete(info, {one.folder for one in chosen})
+
+
+def _delete(info: HFCacheInfo, folders: Collection[Path]) -> int:
+    """Delete snapshots, and return the bytes freed: one repository at a time, as two may have the same commit."""
+    freed = 0
+    for repo in info.repos:
+        commits = [revision.commit_hash for revision in repo.revisions if revision.snapshot_path in folders]
+        strategy = replace(info, repos=frozenset({repo})).delete_revisions(*commits)
+        try:
+            strategy.execute()
+        except OSError as error:
+            raise PolzooError(f"the Hub's cache cannot be written: {error.strerror or error}") from error
+        freed += strategy.expected_freed_size
+    return freed
 
 
 def _scan() -> HFCacheInfo | None:
@@ -82,14 +90,6 @@ def _ours(info: HFCacheInfo) -> Iterator[Stored]:
     for repo in info.repos:
         for revision in repo.revisions if repo.repo_type == "model" else ():
             folder = revision.snapshot_path
-            if _is_ours(folder):
+            if is_ours(folder):
                 names, size = tuple(sorted(revision.refs)), revision.size_on_disk
                 yield Stored(repo.repo_id, revision.commit_hash, names, size, is_whole(folder), folder)
-
-
-def _is_ours(folder: Path) -> bool:
-    """Whether its config has the seal that only polzoo writes."""
-    try:
-        return (folder / CONFIG).exists() and "seal" in raw(folder)
-    except PolzooError:
-        return False

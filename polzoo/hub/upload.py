@@ -7,15 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from polzoo.config import CONFIG, FILES, inside, raw
+from polzoo.config import CARD, CONFIG, FILES, inside
 from polzoo.errors import PolzooError, shorten
-from polzoo.hub.client import LOG_IN, client, explained, hashes, listing, same, sha256
+from polzoo.hub.client import LOG_IN, client, explained, hashes, is_ours, listing, same, sha256
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 Contents = Mapping[str, bytes | Path]
 _TAG = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
+_BARE_CARD = re.compile(rb"---\s*\n((?!---).*\n)*---\s*")
 
 
 class Published(NamedTuple):
@@ -79,14 +80,24 @@ def publish(files: Contents, repo_id: str, *, tag: str | None = None, private: b
 def _difference(
     api: HfApi, repo_id: str, head: str, files: Contents, where: str
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(files to send, files to delete) between a commit and what it shall hold."""
+    """(files to send, files to delete) between a commit and what it shall hold.
+
+    An error if files of these names are there and none of polzoo's. A card that is front matter alone may be replaced:
+    it is what the Hub's own page makes for a new repository.
+    """
     there = listing(api, repo_id, head)
     changed = tuple(name for name, content in files.items() if name not in there or not same(content, there[name]))
-    if CONFIG in changed and CONFIG in there:
-        found = Path(api.hf_hub_download(repo_id, CONFIG, revision=head))
-        if "seal" not in raw(found.parent):
-            raise PolzooError(f"{where} holds another kind of model: its {CONFIG} is none of polzoo's; take a new name")
-    return changed, tuple(name for name in FILES if name in there and name not in files)
+    found = [name for name in FILES if name in there]
+
+    def download(name: str) -> Path:
+        return Path(api.hf_hub_download(repo_id, name, revision=head))
+
+    if CONFIG in there and (CONFIG not in changed or is_ours(download(CONFIG).parent)):
+        return changed, tuple(name for name in found if name not in files)
+    if found and not (found == [CARD] and _BARE_CARD.fullmatch(download(CARD).read_bytes())):
+        theirs = ", ".join(found)
+        raise PolzooError(f"{where} holds another kind of model: {theirs}, not sealed by polzoo; take a new name")
+    return changed, ()
 
 
 def _tag_taken(api: HfApi, repo_id: str, tag: str | None, commit: str | None, where: str) -> bool:

@@ -50,7 +50,7 @@ def prune(config: TrainingConfig, out: Path, *, resume: bool = False, stop_after
             if left is not None and left < config.steps:
                 return run
             if _processes().is_main_process:
-                _publish(run, target, config.model, parents[index])
+                _publish(run, target, config.model, done, parents[index])
             _processes().wait_for_everyone()
         done, made = f"dir:{target}", target
     return made
@@ -126,8 +126,9 @@ def _processes() -> PartialState:
     return processes.join(cpu=not torch.cuda.is_available())
 
 
-def _publish(run: Path, target: Path, base: str, parent: str) -> None:
-    """A stage's checkpoint as a delta on the model that the chain began with."""
+def _publish(run: Path, target: Path, base: str, before: str, parent: str) -> None:
+    """A stage's checkpoint as a delta on the model that the chain began with; its recipe calls the stage before by its
+    name, not by where it lay."""
     config = read_config(run)
     provenance = config.provenance.model_copy(update={"parent": parent})
     checkpoint.save(
@@ -135,7 +136,7 @@ def _publish(run: Path, target: Path, base: str, parent: str) -> None:
         target,
         summary=config.summary,
         provenance=provenance.model_dump(exclude_none=True),
-        recipe=(run / RECIPE).read_text(),
+        recipe=(run / RECIPE).read_text().replace(f'"{before}"', f'"{parent}"'),
         licence=config.licence,
         base=base,
     )

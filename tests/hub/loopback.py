@@ -81,9 +81,9 @@ class Fault:
     """What goes wrong with the next ``times`` requests whose ``"METHOD path"`` fits the pattern.
 
     ``status``: that answer instead, with ``code`` as its X-Error-Code. ``headers``: these, too. ``change``: another
-    body, under its own length. ``keep``: the connection ends after that many bytes of the body. ``delay``: seconds
-    before the answer. ``drop``: the connection ends without one. ``lost``: so it does, after the work was done.
-    ``die``: both servers are gone afterwards.
+    body, under its own length. ``spoil``: the request's body arrives as this makes it. ``keep``: the connection ends
+    after that many bytes of the body. ``delay``: seconds before the answer. ``drop``: the connection ends without one.
+    ``lost``: so it does, after the work was done. ``die``: both servers are gone afterwards.
     """
 
     pattern: str
@@ -92,6 +92,7 @@ class Fault:
     code: str = ""
     headers: dict[str, str] = field(default_factory=dict)
     change: Callable[[bytes], bytes] | None = None
+    spoil: Callable[[bytes], bytes] | None = None
     keep: int | None = None
     delay: float = 0
     drop: bool = False
@@ -227,6 +228,7 @@ class _Handler(BaseHTTPRequestHandler):
             if fault.status:
                 headers = {"X-Error-Code": fault.code} if fault.code else {}
                 return self._send(Answer(fault.status, {"error": "a fault"}, **headers, **fault.headers))
+            content = fault.spoil(content) if fault.spoil else content
         try:
             with hub.lock:
                 self.route(urlsplit(self.path).path, content, token)

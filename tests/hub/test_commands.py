@@ -127,6 +127,17 @@ def test_cache_lists_measures_and_prunes_ours_alone(hub, files, run):
     assert run("cache")[1].startswith("0 commits") and (foreign / "config.json").exists()
 
 
+def test_prune_takes_the_named_repository_even_if_another_is_at_the_same_commit(hub, files, run):
+    """As a copy made by git is."""
+    for name in "abcd":
+        hub.add(f"org/{name}", files)
+    assert len({hubs.fetch(f"org/{name}").name for name in "abcd"}) == 1
+    for gone, left in (("c", "abd"), ("b", "ad"), ("d", "a")):
+        code, out, _ = run("cache", "prune", f"org/{gone}")
+        assert code == 0 and out.startswith(f"org/{gone}  ") and "1 commit deleted" in out
+        assert [one.repo_id for one in hubs.stored()] == [f"org/{name}" for name in left]
+
+
 def test_the_card_of_a_repository_is_printed_and_its_snapshot_left_as_it_is(hub, files, run):
     hub.add("org/small", files)
     code, out, _ = run("card", "org/small")

@@ -11,11 +11,12 @@ import huggingface_hub
 import pytest
 import torch
 from huggingface_hub import constants
-from loopback import READER, WRITER
+from loopback import READER, WRITER, flip
 
 import polzoo
 from polzoo import hub as hubs
 from polzoo import names
+from polzoo.cli.app import main
 from polzoo.config import FILES, digest
 from polzoo.errors import PolzooError
 from polzoo.hub.client import explained
@@ -169,6 +170,16 @@ def test_refresh_repairs_the_cache(hub, files):
     assert {name: (found / name).read_bytes() for name in files} == files
 
 
+def test_weights_damaged_in_the_cache_name_the_command_that_repairs_them(hub, files):
+    commit = hub.add("org/small", files)
+    file = hubs.fetch("org/small") / "model.safetensors"
+    file.resolve().write_bytes(flip(files["model.safetensors"]))
+    with pytest.raises(PolzooError, match=f"; to fetch it again: polzoo pull org/small@{commit}$"):
+        polzoo.load("org/small")
+    assert main(["pull", f"org/small@{commit}"]) == 0
+    assert polzoo.load("org/small")
+
+
 def test_a_disk_that_is_full(hub, files, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
@@ -187,9 +198,18 @@ def test_no_address(hub, name):
     assert not hub.log
 
 
-def test_a_bug_of_ours_passes():
-    with pytest.raises(TypeError, match="ours"), explained("hf:org/small"):
-        raise TypeError("ours")
+@pytest.mark.parametrize("bug", [TypeError, ValueError, RuntimeError])
+def test_a_bug_of_ours_passes(bug):
+    with pytest.raises(bug, match=r"^ours$"), explained("hf:org/small"):
+        raise bug("ours")
+
+
+def test_what_the_client_says_of_bad_input_is_one_line():
+    with (
+        pytest.raises(PolzooError, match=r"^hf:org/small.*not a file on the local file system"),
+        explained("hf:org/small"),
+    ):
+        huggingface_hub.CommitOperationAdd("a", "/nowhere")
 
 
 def registered(sha256: str) -> Registry:

@@ -105,7 +105,7 @@ UP = {
     "500 before the weights, once": Case(BATCH, {"status": 500}, None),
     "500 in the weights, once": Case(PUT, {"status": 500}, None),
     "503 in the weights, always": Case(PUT, {"status": 503, "times": OFTEN}, r"the Hub answers 503"),
-    "weights damaged on the way": Case(PUT, {"status": 400, "times": OFTEN}, r"the Hub answers 400"),
+    "weights damaged on the way": Case(PUT, {"spoil": flip, "times": OFTEN}, r"does not have this hash"),
     "broken off in the weights, once": Case(PUT, {"drop": True}, None),
     "500 at the commit": Case(COMMIT, {"status": 500}, r"the Hub answers 500"),
     "no answer at the commit": Case(COMMIT, {"drop": True}, r"the connection to the Hub broke off"),

@@ -86,11 +86,38 @@ def test_a_tag_is_never_moved(hub, folder, mine):
         hubs.publish(hubs.contents(mine), "org/small", tag="v 1")
 
 
-def test_another_kind_of_model_is_not_overwritten(hub, folder):
-    hub.add("org/bert", {"config.json": json.dumps({"model_type": "bert"}).encode(), "model.safetensors": b"\0"})
-    with pytest.raises(PolzooError, match="hf:org/bert holds another kind of model"):
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        {"config.json": json.dumps({"model_type": "bert"}).encode(), "model.safetensors": b"\0"},
+        {"config.json": b"[]"},
+        {"config.json": b"{"},
+        {"config.json": b'{"a": "' + b"a" * (1 << 20) + b'"}'},
+        {"model.safetensors": b"\0", "eval.json": b"{}", "demo.png": b"\0"},
+        {"README.md": b"---\nlicense: mit\n---\ntheirs\n---\n"},
+    ],
+    ids=["bert", "list", "broken", "large", "lora", "card"],
+)
+def test_another_kind_of_model_is_not_overwritten(hub, folder, theirs):
+    hub.add("org/bert", {"README.md": b"# theirs\n", **theirs})
+    with pytest.raises(
+        PolzooError, match=r"^hf:org/bert holds another kind of model: .*README\.md.*, not sealed"
+    ) as caught:
         hubs.publish(hubs.contents(folder), "org/bert")
+    assert constants.HF_HUB_CACHE not in str(caught.value)
     assert not hub.asked("PUT|commit/")
+
+
+@pytest.mark.parametrize("card", [b"---\nlicense: mit\n---\n", b"---\r\nlicense: mit\r\ntags:\r\n- x\r\n---\r\n"])
+def test_the_card_that_the_hub_makes_for_a_new_repository_is_replaced(hub, folder, card):
+    hub.add("org/small", {".gitattributes": b"", "README.md": card, "notes.txt": b"theirs"})
+    sent, ours = dict(hubs.contents(folder)), b"---\nlicense: mit\n---\n# ours\n"
+    hubs.publish({**sent, "README.md": ours}, "org/small")
+    assert head(hub)["README.md"] == ours and head(hub)["notes.txt"] == b"theirs"
+    hub.add("org/other", {"README.md": card})
+    del sent["README.md"]
+    hubs.publish(sent, "org/other")
+    assert head(hub, "org/other")["README.md"] == card
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "golden.safetensors", "recipe.toml", "config.json"])

@@ -130,6 +130,8 @@ def test_every_stage_is_a_delta_on_the_model_that_was_pruned(root, pruned):
         assert (about.settings.iterations, about.settings.schedule_steps) == (iterations, 4)
         assert (about.provenance.parent, about.provenance.steps) == (parent, 3)
         assert about.summary == f"a model; pruned to {iterations}"
+        recipe = config.read(pruned / name / "recipe.toml")
+        assert recipe.teacher == parent and recipe.init is not None and recipe.init.source == parent
         assert (pruned / name / WEIGHTS).stat().st_size < (root / "x-i4" / WEIGHTS).stat().st_size / 2
         report = checkpoint.verify(pruned / name)
         assert report.ok, report.checks
