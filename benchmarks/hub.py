@@ -2,9 +2,10 @@
 
     python benchmarks/hub.py [--rounds 11] [--out benchmarks/results/hub.json]
 
-Four pairs, each measured in turn within a round, the order alternating; the figure is the median of a round's ratio.
+Five pairs, each measured in turn within a round, the order alternating; the figure is the median of a round's ratio.
 
-* publish: ``hub.contents`` and ``hub.publish`` beside ``create_repo`` and ``upload_folder``, into a new repository
+* upload: ``hub.contents`` and ``hub.publish`` beside ``create_repo`` and ``upload_folder``, into a new repository
+* publish: the same after ``publish.prepare``, which predicts the golden pair anew and writes the card, as ``polzoo publish``
 * fetch: ``hub.fetch`` beside ``snapshot_download``, into an empty cache
 * load: ``polzoo.load("hf:…")`` beside ``snapshot_download`` and ``polzoo.load(folder)``, with an empty cache
 * load again: the same two with what the cache has
@@ -15,6 +16,7 @@ Ours hash every file, check the config's seal and compare with the Hub's listing
 from __future__ import annotations
 
 import argparse
+import itertools
 import multiprocessing
 import os
 import shutil
@@ -100,16 +102,24 @@ def _pairs(folder: Path, work: Path) -> dict[str, tuple[Job, Job, bool]]:
 
     import polzoo
     from polzoo import hub
+    from polzoo.publish import prepare
 
     api = HfApi()
 
-    def bare_upload(index: int) -> None:
-        api.create_repo(f"bare/publish-{index}")
-        api.upload_folder(repo_id=f"bare/publish-{index}", folder_path=folder)
+    repositories = itertools.count()
+
+    def bare_upload(_: int) -> None:
+        repo = f"bare/large-{next(repositories)}"
+        api.create_repo(repo)
+        api.upload_folder(repo_id=repo, folder_path=folder)
+
+    def publish(repo: str) -> None:
+        hub.publish(prepare(folder, repo), repo)
 
     hub.publish(hub.contents(folder), "ours/large")
     return {
-        "publish": (lambda i: hub.publish(hub.contents(folder), f"ours/publish-{i}"), bare_upload, True),
+        "upload": (lambda i: hub.publish(hub.contents(folder), f"ours/upload-{i}"), bare_upload, True),
+        "publish": (lambda i: publish(f"ours/publish-{i}"), bare_upload, True),
         "fetch": (lambda _: hub.fetch("ours/large"), lambda _: snapshot_download("ours/large"), True),
         "load": (
             lambda _: polzoo.load("hf:ours/large"),
