@@ -5,7 +5,7 @@
 Five pairs, each measured in turn within a round, the order alternating; the figure is the median of a round's ratio.
 
 * upload: ``hub.contents`` and ``hub.publish`` beside ``create_repo`` and ``upload_folder``, into a new repository
-* publish: the same after ``publish.prepare``, which predicts the golden pair anew and writes the card, as ``polzoo publish``
+* publish: the same after ``publish.prepare``, which predicts the golden pair anew, as ``polzoo publish`` does
 * fetch: ``hub.fetch`` beside ``snapshot_download``, into an empty cache
 * load: ``polzoo.load("hf:…")`` beside ``snapshot_download`` and ``polzoo.load(folder)``, with an empty cache
 * load again: the same two with what the cache has

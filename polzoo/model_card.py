@@ -28,6 +28,12 @@ SHOWN = ("epe", "bad-3")
 INDEXED = ("all", "glass")
 """Regions whose figures stand in the front matter, too."""
 
+LICENCES = re.compile(
+    r"mit|apache-2\.0|bsd-[23]-clause|bsl-1\.0|isc|zlib|unlicense|mpl-2\.0|e[cp]l-2\.0|[al]?gpl-3\.0|gpl-2\.0|lgpl-2\.1"
+    r"|cc0-1\.0|cc-by(-nc)?(-sa|-nd)?-4\.0"
+)
+"""Common SPDX identifiers that the Hub has a word for: https://huggingface.co/docs/hub/repositories-licenses."""
+
 Result = Mapping[str, Any]
 
 
@@ -47,7 +53,7 @@ def render(folder: Path, address: str) -> str:
     """
     config, results = effective(folder), evaluations(folder)
     name = address.rstrip("/").rpartition("/")[2].partition("@")[0]
-    lines = [*_front(name, config, results), f"# {name}", "", *_about(folder, config), *_use(address)]
+    lines = [*_front(name, folder, config, results), f"# {name}", "", *_about(folder, config, address), *_use(address)]
     lines += [*_limits(config, results), *_training(folder, config), *_results(results, address)]
     return "\n".join([*lines, BEGIN, own_words(folder), END, ""])
 
@@ -81,15 +87,14 @@ def evaluations(folder: Path) -> list[Result]:
 # --------------------------------------------------------------------------------------------------------- front matter
 
 
-def _front(name: str, config: Config, results: Sequence[Result]) -> Iterator[str]:
-    licence, parent = config.licence, (config.provenance.parent or "").removeprefix("hf:")
+def _front(name: str, folder: Path, config: Config, results: Sequence[Result]) -> Iterator[str]:
     yield from ("---", "library_name: polzoo", "pipeline_tag: depth-estimation")
-    if re.fullmatch(r"[\w.-]+", licence):
-        yield f"license: {licence.lower()}"
-    else:  # more than one, which the Hub has no word for
-        yield from ("license: other", f"license_name: {json.dumps(licence)}")
-    if hub.ADDRESS.fullmatch(parent):
-        yield f"base_model: {parent.partition('@')[0]}"
+    if LICENCES.fullmatch(config.licence.lower()):
+        yield f"license: {config.licence.lower()}"
+    elif config.licence:
+        yield from ("license: other", f"license_name: {json.dumps(config.licence)}")
+    if base := _base_model(folder, config):
+        yield f"base_model: {base}"
     polarized = ["polarization"] if config.settings.input.needs != "rgb" else []
     yield f"tags: [{', '.join(['stereo', 'stereo-matching', 'disparity', *polarized])}]"
     if results:
@@ -107,14 +112,26 @@ def _front(name: str, config: Config, results: Sequence[Result]) -> Iterator[str
     yield from ("---", "")
 
 
+def _base_model(folder: Path, config: Config) -> str | None:
+    """``org/name`` of what the weights come from: where a name could be a path, too, it is no repository's."""
+    alias = read_alias(folder)
+    names = (alias and alias.alias.name, config.base and config.base.name, config.provenance.parent)
+    for name in filter(None, names):
+        found = hub.ADDRESS.fullmatch(name.removeprefix("hf:"))
+        if found and (name.startswith("hf:") or found["revision"]):
+            return found["repo"]
+    return None
+
+
 # --------------------------------------------------------------------------------------------------------- the sections
 
 
-def _about(folder: Path, config: Config) -> Iterator[str]:
+def _about(folder: Path, config: Config, address: str) -> Iterator[str]:
     summary, settings, alias = config.summary or "A stereo model", config.settings, read_alias(folder)
     yield from (summary.rstrip(".") + ".", "")
     if (folder / PICTURE).exists():
         yield from (f"![polzoo's bundled scene, matched by this model: disparity, error, glass, gate]({PICTURE})", "")
+        yield from (f"Drawn by `polzoo demo --model {address}`.", "")
     yield from ("| | |", "|---|---|", f"| model | `{config.spec()}` |")
     if alias is not None:
         yield f"| alias | the weights of `{alias.alias.name}`, run by `{alias.execution}` |"
@@ -183,17 +200,18 @@ def _behind(result: Result, region: str) -> str | None:
 
 
 def _training(folder: Path, config: Config) -> Iterator[str]:
-    made, data = config.provenance, _trained_on(config)
-    yield from ("## Training", "")
-    if not data and not made.parent:
-        yield from ("The checkpoint does not say.", "")
-        return
-    for text in data:
+    known = list(_known(folder, config)) or ["The checkpoint does not say."]
+    yield from ("## Training", "", *known, "")
+
+
+def _known(folder: Path, config: Config) -> Iterator[str]:
+    made = config.provenance
+    for text in _trained_on(config):
         entry = registry().find("dataset", _dataset(text))
         own = "rendered by polzoo itself, no outside data" if _dataset(text) == "synthetic" else None
         terms = own or f"{entry.summary if entry else 'data of its author'}; the terms of its publishers apply"
         yield f"* data: `{text}` – {terms}"
-    how = [f"recipe `{made.recipe}`"] * bool(made.recipe) + [f"{made.steps:,} steps"] * bool(made.steps)
+    how = [f"recipe `{made.recipe}`"] * bool(made.recipe) + ([f"{made.steps:,} steps"] if made.steps else [])
     how += [f"seed {made.seed}"] * (made.seed is not None) + [f"from {made.parent}"] * bool(made.parent)
     if how:
         yield f"* how: {', '.join(how)}"
@@ -201,7 +219,6 @@ def _training(folder: Path, config: Config) -> Iterator[str]:
         yield f"* again: `polzoo train {RECIPE}`, with the file of this folder"
     if made.note:
         yield f"* note: {made.note}"
-    yield ""
 
 
 def _results(results: Sequence[Result], address: str) -> Iterator[str]:

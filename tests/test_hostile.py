@@ -148,6 +148,21 @@ def test_what_a_plugin_prints_never_reaches_standard_output(site: Callable[..., 
         assert shown.stderr.splitlines()[:2] == ["import", "hook"]
 
 
+def test_a_chatty_plugin_leaves_the_json_of_an_evaluation_alone(site: Callable[..., Path]) -> None:
+    """As docs/plugins.md has it: in a hook it may print, where it runs it prints to stderr itself."""
+    root = site(
+        'print("import")\n@hookimpl\ndef baselines(register):\n    print("hook")\n    '
+        'register("chatty", "hostile_net:Chatty", ' + REGISTERED,
+        hostile_net="import sys\nimport numpy as np\nclass Chatty:\n"
+        "    def __init__(self, options):\n        pass\n"
+        "    def __call__(self, left, right):\n"
+        '        print("call", file=sys.stderr)\n        return np.ones(left.shape[1:], np.float32)\n',
+    )
+    shown = cli(root, "eval", "chatty", "--json", "--data", "synthetic(seed=1,length=1,height=64,width=96)")
+    assert shown.returncode == 0, shown.stderr
+    assert json.loads(shown.stdout) and shown.stderr.splitlines()[:3] == ["import", "hook", "call"]
+
+
 def test_a_builtin_is_not_overridden(here: Callable[..., None]) -> None:
     here('@hookimpl\ndef fusions(register):\n    register("v2c", "hostile_net:Mine", ' + REGISTERED)
     assert error() is None

@@ -15,7 +15,7 @@ from huggingface_hub import ModelCard
 import polzoo
 from polzoo import cards, checkpoint, model_card
 from polzoo.cli.app import main
-from polzoo.config import read_config, write_config
+from polzoo.config import Base, read_alias, read_config, write_config
 from polzoo.errors import PolzooError
 from polzoo.settings import InputBlock, Settings
 
@@ -137,10 +137,82 @@ def test_licence_parent_and_data_are_told(folder):
     assert "has only ever seen rendered scenes" not in card
 
 
+TINY = "raft-lite(hidden_dim=8,context_dim=8,feature_dim=8,width=4,corr_levels=2,corr_radius=2)"
+ALONE = {
+    "recipe": ("supervised", "* how: recipe `supervised`"),
+    "data": ("kitti15", "* data: `kitti15`"),
+    "steps": (1500, "* how: 1,500 steps"),
+    "parent": ("runs/x", "* how: from runs/x"),
+    "seed": (0, "* how: seed 0"),
+    "note": ("by hand", "* note: by hand"),
+}
+
+
+@pytest.mark.parametrize("key", ALONE)
+def test_all_that_is_known_of_the_training_may_be_one_thing(key, tmp_path):
+    value, said = ALONE[key]
+    folder = checkpoint.save(polzoo.build(TINY), tmp_path / "one", provenance={key: value})
+    assert said in (folder / "README.md").read_text()
+
+
+PARENTS = {
+    "hf:org/base": "org/base",
+    "hf:org/base@v1": "org/base",
+    "org/base@v1": "org/base",
+    "runs/ckpt": None,
+    "dir:runs/ckpt": None,
+    "./runs/ckpt@v1": None,
+    "polstereo-nano": None,
+}
+
+
+@pytest.mark.parametrize("name", PARENTS)
+@pytest.mark.parametrize("way", ["parent", "delta", "alias"])
+def test_a_base_model_is_on_the_hub(way, name, folder, tmp_path, monkeypatch):
+    config = read_config(folder)
+    if way == "parent":
+        made = config.provenance.model_copy(update={"parent": name})
+        write_config(folder, config.model_copy(update={"provenance": made}))
+    elif way == "delta":
+        base = Base(name=name, sha256="0" * 64, joined="0" * 64)
+        write_config(folder, config.model_copy(update={"base": base}))
+    else:
+        target, folder = folder, checkpoint.save_alias(tmp_path / "alias", str(folder), "flashgru")
+        alias = read_alias(folder)
+        assert alias is not None
+        write_config(folder, alias.model_copy(update={"alias": alias.alias.model_copy(update={"name": name})}))
+        monkeypatch.setattr("polzoo.names.find", lambda _: target)  # as if it had been fetched
+    assert ModelCard(model_card.render(folder, "x")).data.to_dict().get("base_model") == PARENTS[name]
+
+
+LICENCE = {
+    "MIT": {"license": "mit"},
+    "BSD-3-Clause": {"license": "bsd-3-clause"},
+    "GPL-3.0-only": {"license": "other", "license_name": "GPL-3.0-only"},
+    "mine": {"license": "other", "license_name": "mine"},
+    "": {},
+}
+
+
+@pytest.mark.parametrize("licence", LICENCE)
+def test_a_licence_is_one_that_the_hub_lists(licence, folder):
+    write_config(folder, read_config(folder).model_copy(update={"licence": licence}))
+    data = ModelCard(model_card.render(folder, "x")).data.to_dict()
+    assert {key: value for key, value in data.items() if key.startswith("license")} == LICENCE[licence]
+
+
+def test_its_picture_has_a_command(folder, tmp_path):
+    card = model_card.render(folder, str(folder))
+    (command,) = re.findall(r"Drawn by `polzoo (.*)`", card)
+    assert main([*shlex.split(command), "--out", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "demo.png").is_file()
+    (folder / "demo.png").unlink()
+    assert "Drawn by" not in model_card.render(folder, "x")
+
+
 def test_what_a_checkpoint_is_saved_with_is_this_card(tmp_path):
-    spec = "raft-lite(hidden_dim=8,context_dim=8,feature_dim=8,width=4,corr_levels=2,corr_radius=2)"
     settings = Settings(iterations=2, input=InputBlock(gamma="linear"))
-    folder = checkpoint.save(polzoo.build(spec, settings), tmp_path / "fresh", summary="Fresh weights")
+    folder = checkpoint.save(polzoo.build(TINY, settings), tmp_path / "fresh", summary="Fresh weights")
     card = (folder / "README.md").read_text()
     assert card == model_card.render(folder, "./fresh")
     assert "Fresh weights." in card and "rectified linear RGB pair" in card and "The checkpoint does not say." in card
