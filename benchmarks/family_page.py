@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from polzoo.config import read_config
 from polzoo.evaluation.page import Marks, renew
@@ -38,16 +37,20 @@ def iterations(name: str) -> int:
 
 
 def figures(name: str, method: int) -> tuple[str, str, str]:
-    """Of one of a card's methods: its model, or the baseline beside it."""
-    found = json.loads((CARDS / name / "eval.json").read_text())["evaluations"]
-    regions = {result["protocol"]["name"]: result["methods"][method]["regions"] for result in found}
-    glass = pixels(regions["synthetic-v1"]["glass"], "epe")
-    return _both(regions["synthetic-v1"]["all"]), f"{glass:.2f} px", _both(regions["real-pairs"]["all"])
+    """Of one of a card's methods, its model or the baseline beside it, averaged as the protocols say."""
+    found = {
+        result["protocol"]["name"]: result
+        for result in json.loads((CARDS / name / "eval.json").read_text())["evaluations"]
+    }
 
+    def figure(protocol: str, region: str, label: str) -> float:
+        result = found[protocol]
+        return result["methods"][method]["regions"][region][label][result["protocol"]["averaging"]]
 
-def pixels(region: dict[str, Any], label: str) -> float:
-    """Averaged over all pixels of all pairs."""
-    return region[label]["pixels"]
+    def both(protocol: str) -> str:
+        return f"{figure(protocol, 'all', 'epe'):.2f} px, {figure(protocol, 'all', 'bad-3'):.1f} %"
+
+    return both("synthetic-v1"), f"{figure('synthetic-v1', 'glass', 'epe'):.2f} px", both("real-pairs")
 
 
 def time(name: str, first: str) -> str:
@@ -56,10 +59,6 @@ def time(name: str, first: str) -> str:
         return "1"
     found = json.loads((TIMES / f"{name}.json").read_text())["ratios"]["wall"]
     return f"{found['median']:.2f}× ({found['least']:.2f} … {found['most']:.2f})"
-
-
-def _both(region: dict[str, Any]) -> str:
-    return f"{pixels(region, 'epe'):.2f} px, {pixels(region, 'bad-3'):.1f} %"
 
 
 if __name__ == "__main__":
