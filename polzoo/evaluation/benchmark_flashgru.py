@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
+from types import ModuleType
 from typing import Any, Literal
 
 import torch
@@ -22,14 +23,24 @@ from polzoo import memory
 from polzoo.errors import PolzooError, one_line
 from polzoo.evaluation import machine
 from polzoo.evaluation.benchmark_flashgru_bytes import Traffic
-from polzoo.evaluation.benchmark_flashgru_forms import DENSE, IMAGE, NATIVE, STRIDE, Flash, Form, Scene, dense, picture
+from polzoo.evaluation.benchmark_flashgru_forms import (
+    DENSE,
+    IMAGE,
+    NATIVE,
+    STRIDE,
+    Flash,
+    Form,
+    Scene,
+    dense,
+    launched,
+    picture,
+)
 from polzoo.evaluation.benchmark_result import DType, Record, Run, Spread
 from polzoo.evaluation.benchmark_timing import Sample, clock, synchronise, take_turns, threads
 from polzoo.interfaces import Encoding, Memory, Pair, Step
 from polzoo.options import Options
 from polzoo.updates.cells import ConvGRU
-from polzoo.updates.flashgru import sparse
-from polzoo.updates.flashgru.flash import arithmetic
+from polzoo.updates.flashgru.flash import arithmetic, kernels_of
 from polzoo.updates.flashgru.packed import Packed
 from polzoo.updates.flashgru.rows import Grid, Pixels
 from polzoo.updates.flashgru.rulebook import Rulebook, budget, choose
@@ -122,7 +133,7 @@ def bench_flashgru(
 
     Raises:
         PolzooError: a device that is not there, more threads than CPUs, a size that three levels do not divide, an
-            image that cannot be read.
+            image that cannot be read, a backend that cannot run there.
     """
     _check(setting)
     run, end = Run.now(command, setting.device, setting.threads), time.monotonic() + setting.seconds
@@ -209,6 +220,7 @@ def _check(setting: FlashSetting) -> None:
         raise PolzooError(f"{setting.threads} threads, and {machine.cpus()} CPUs that may be used")
     if setting.device.startswith("cuda") and not torch.cuda.is_available():
         raise PolzooError(f"device {setting.device!r}: this machine has no CUDA device; take cpu")
+    kernels_of(setting.backend, torch.empty(0, device=setting.device, dtype=getattr(torch, setting.dtype)))
     if any(side % 16 or side < 48 for size in setting.sizes for side in size):
         raise PolzooError(f"sizes {setting.sizes}: three levels need multiples of 16 pixels, 48 or more")
     for image in setting.images:
@@ -230,17 +242,23 @@ def _table(setting: FlashSetting, size: tuple[int, int], only: str | None = None
 
 
 class OneStep:
-    """One sparse step of one unit in place; its inputs stand where they are read."""
+    """One sparse step of one unit in place by ``kernels``; its inputs stand where they are read."""
 
-    def __init__(self, mask: Tensor, unit: ConvGRU, h: Tensor, context: tuple[Tensor, ...], x: Tensor) -> None:
+    def __init__(
+        self, mask: Tensor, kernels: ModuleType, unit: ConvGRU, h: Tensor, context: tuple[Tensor, ...], x: Tensor
+    ) -> None:
         self.book = Rulebook(mask, 2)
-        self.packed = Packed([self.book], sparse, exact=True, reuse=True)
+        self.packed = Packed([self.book], kernels, exact=True, reuse=True)
         self.unit, self.grid, self.context, self.wide = unit, Grid.of(h), context, Pixels(self.book, 2)
         self.rows = with_zero(self.wide.take(x).values)
 
     def __call__(self) -> Tensor:
         new = self.packed._unit(self.unit, 0, self.grid, self.rows, self.context, self.wide)
         return self.packed._write(self.grid, Pixels(self.book), new).map
+
+    def in_kernels(self) -> tuple[int, int]:
+        """Bytes and operations of Triton's launches, which no PyTorch operation sees."""
+        return launched(self.packed.kernels, self.unit, self.book, self.grid.rows.element_size())
 
 
 def _step(setting: FlashSetting, image: Path) -> Runs:
@@ -259,8 +277,18 @@ def _step(setting: FlashSetting, image: Path) -> Runs:
     runs: Runs = {name: _unit(form, unit, h, context, x) for name, form in forms.items()}
     for density in setting.densities:
         mask = choose(edges, budget(density, grid[0] * grid[1]))
-        runs[f"density {density:g}"] = OneStep(mask, unit, h, context, x)
+        runs[f"density {density:g}"] = _sparse_step(setting.backend, mask, unit, h, context, x)
     return runs
+
+
+def _sparse_step(
+    backend: str, mask: Tensor, unit: ConvGRU, h: Tensor, context: tuple[Tensor, ...], x: Tensor
+) -> Callable[[], Tensor]:
+    """One step of the unit where the mask is, by a backend; ``naive`` computes everything."""
+    kernels = kernels_of(backend, h)
+    if kernels is None:
+        return lambda: torch.where(mask, unit(h, context, x), h)
+    return OneStep(mask, kernels, unit, h, context, x)
 
 
 def _unit(form: Form, unit: ConvGRU, h: Tensor, context: tuple[Tensor, ...], x: Tensor) -> Callable[[], Tensor]:
@@ -308,7 +336,7 @@ def _counted(name: str, run: Callable[[], Any], setting: FlashSetting) -> dict[s
     if not (name in DENSE and DENSE[name].compiled):  # what is fused moves less than its operations one by one
         with Traffic() as traffic:
             run()
-        in_kernels = run.in_kernels() if isinstance(run, Flash) else (0, 0)
+        in_kernels = run.in_kernels() if isinstance(run, (Flash, OneStep)) else (0, 0)
         found |= {"bytes": traffic.bytes + in_kernels[0], "flops": traffic.flops + in_kernels[1]}
     if isinstance(run, Flash):
         found["active"] = run.shares()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import cv2
@@ -24,6 +25,8 @@ from polzoo.options import Options
 from polzoo.updates.cells import ConvGRU, SelectiveCell
 from polzoo.updates.dense import Dense
 from polzoo.updates.flashgru.flash import FlashGRU
+from polzoo.updates.flashgru.packed import Packed
+from polzoo.updates.flashgru.rulebook import Rulebook
 from polzoo.updates.importance import Gradient
 from polzoo.updates.options import FlashGRUOptions
 from polzoo.updates.sites import EVERYTHING
@@ -207,15 +210,23 @@ class Flash:
 
     def in_kernels(self) -> tuple[int, int]:
         """Bytes and operations of Triton's launches for the units, which no PyTorch operation sees."""
-        packed = getattr(self.sites, "packed", None)
-        if packed is None or packed.kernels.__name__.rpartition(".")[2] != "triton":
+        packed: Packed | None = getattr(self.sites, "packed", None)
+        if packed is None:
             return 0, 0
-        total_bytes = total = 0
+        total = [0, 0]
         for level, book in enumerate(packed.books):
-            large: Any = self.cell.unit(level).large
-            active = book.size(0)
-            gru = Gru(large.convz.out_channels, large.read - large.convz.out_channels, self.start.cost.element_size())
-            small = gru._replace(taps=1)
-            total_bytes += moved(gru, active, book.size(1), book.size(2)) + moved(small, *[active] * 3)
-            total += operations(gru, active, book.size(1)) + operations(small, active, active)
-        return self.iterations * total_bytes, self.iterations * total
+            unit: Any = self.cell.unit(level)
+            for one in (unit.large, unit.small):
+                found = launched(packed.kernels, one, book, self.start.cost.element_size())
+                total = [old + self.iterations * new for old, new in zip(total, found, strict=True)]
+        return total[0], total[1]
+
+
+def launched(kernels: ModuleType, unit: ConvGRU, book: Rulebook, size: int) -> tuple[int, int]:
+    """Bytes and operations of a unit's step in Triton's launches, for elements of ``size`` bytes; 0 elsewhere."""
+    if kernels.__name__.rpartition(".")[2] != "triton":
+        return 0, 0
+    dim, kernel = unit.convz.out_channels, unit.convz.kernel_size[0]
+    gru, active, ring = Gru(dim, unit.read - dim, size, kernel**2), book.size(0), kernel // 2
+    near = book.size(ring)
+    return moved(gru, active, near, book.size(2 * ring)), operations(gru, active, near)

@@ -62,6 +62,7 @@ def test_the_page_the_figure_and_the_text(found):
         ({"sizes": ((32, 64),)}, "48 or more"),
         ({"threads": 4096}, "4096 threads"),
         ({"device": "cuda"}, "no CUDA device"),
+        ({"backend": "triton"}, "backend 'triton'"),
     ],
 )
 def test_settings_that_make_no_sense(options, words):
@@ -69,6 +70,19 @@ def test_settings_that_make_no_sense(options, words):
         pytest.skip("has a CUDA device")
     with pytest.raises(PolzooError, match=words):
         bench.bench_flashgru(bench.FlashSetting(**{"threads": 1, **options}))
+
+
+def test_a_step_runs_by_the_backend_that_is_asked_for():
+    """``naive`` computes every pixel, whatever the mask."""
+    rows = {}
+    for backend in ("naive", "sparse"):
+        small = bench.FlashSetting(
+            sizes=((48, 64),), densities=(0.1,), channels=8, backend=backend, threads=1, rounds=1, compile=False
+        )
+        rows[backend] = {row.form: row for row in bench.bench_flashgru(small, ["step"]).step}
+    dense, naive, sparse = rows["naive"]["zoo"], rows["naive"]["density 0.1"], rows["sparse"]["density 0.1"]
+    assert dense.flops and naive.flops and sparse.flops
+    assert naive.flops == dense.flops > 2 * sparse.flops
 
 
 def test_a_profile_names_the_forms_there_are():

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from polzoo.evaluation.benchmark_flashgru import OneStep, _sparse_step
 from polzoo.updates.cells import ConvGRU
 from polzoo.updates.flashgru import sparse, triton
 from polzoo.updates.flashgru.kernels import Tile
@@ -286,6 +287,17 @@ def test_rows_beyond_two_to_the_31_elements():
     near = far._replace(h=h[last], index_h=far.index_h - last[0].int(), centre=last - last[0])
     for one, two in zip(triton.gates(*far), triton.gates(*near), strict=True):
         assert torch.equal(one, two)
+
+
+def test_the_step_that_is_measured_runs_by_the_kernels():
+    torch.manual_seed(0)
+    mask, unit = torch.rand(1, 1, 6, 7) < 0.2, ConvGRU(16, 16)
+    h, x, *context = (torch.randn(1, 16, 6, 7) for _ in range(5))
+    with torch.no_grad():
+        run = _sparse_step("triton", mask, unit, h, tuple(context), x)
+        assert isinstance(run, OneStep) and run.packed.kernels is triton
+        torch.testing.assert_close(run(), torch.where(mask, unit(h, tuple(context), x), h), atol=1e-5, rtol=0)
+        assert run.in_kernels()[1] > 0
 
 
 @pytest.mark.parametrize("budget", [None, 6])

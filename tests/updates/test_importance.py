@@ -1,12 +1,16 @@
 """Where refinement pays: values, signs and what happens when a source is missing."""
 
+from typing import Any
+
 import pytest
 import torch
+from torch.nn import functional as F
 
 import polzoo
 from polzoo.interfaces import Encoding, Memory, Pair, Step
 from polzoo.options import Options
 from polzoo.updates import importance
+from polzoo.updates.cells import RaftLiteCell
 
 
 def step(index: int = 0, **memory) -> Step:
@@ -64,19 +68,54 @@ def test_motion_chooses_what_moved_most():
     assert first[chosen].min() >= first[~chosen].max()
 
 
-@pytest.mark.parametrize("refresh", ["fixed", "each-step"])
-def test_gates_and_updates_of_pixels_left_out_are_kept(refresh):
-    """With each step's own mask, the update that counts is the last one that a pixel got, not the 0 it was given."""
+REACH = RaftLiteCell.lookup_reach
+"""Pixels around a refined one whose gates are computed too."""
+
+
+class Seen:
+    """An importance that notes what the steps before left for it."""
+
+    after_first = True
+
+    def __init__(self, source) -> None:
+        self.source, self.updates, self.gates = source, [], []
+
+    def __call__(self, encoding, disparity, step):
+        self.updates.append(step.memory.update)
+        self.gates.append(step.memory.gate)
+        return self.source(encoding, disparity, step)
+
+
+def run_and_see(source: str, refresh: str):
+    """What a model's importance saw, and the updates of its four steps."""
     torch.manual_seed(0)
-    for source in ("motion", "gate"):
-        spec = f'raft-lite+v2c+flashgru(density=0.2,importance="{source}",refresh="{refresh}")'
-        model = polzoo.build(spec).eval()
-        for parameter in model.fusion.parameters():
-            parameter.data += 0.3 * torch.randn_like(parameter)
-        left, right = torch.rand(2, 1, 3, 64, 96).unbind()
-        with torch.inference_mode():
-            out = model(left, right, iterations=4, trace=True)
-        chosen = [one.delta != 0 for one in out.trace[1:]]
-        assert all(mask.sum() > 0 for mask in chosen)
-        moved = any(not torch.equal(chosen[0], mask) for mask in chosen[1:])
-        assert moved <= (refresh == "each-step")
+    model: Any = polzoo.build(f'raft-lite+v2c+flashgru(density=0.02,importance="{source}",refresh="{refresh}")').eval()
+    for parameter in model.fusion.parameters():
+        parameter.data += 0.3 * torch.randn_like(parameter)
+    model.operator.importance = seen = Seen(model.operator.importance)
+    left, right = torch.rand(2, 1, 3, 64, 96).unbind()
+    with torch.inference_mode():
+        return seen, [one.delta for one in model(left, right, iterations=4, trace=True).trace]
+
+
+@pytest.mark.parametrize("source", ["motion", "gate"])
+def test_gates_and_updates_of_pixels_left_out_are_kept(source):
+    """With each step's own mask, the update that counts is the last one that a pixel got, not the 0 it was given."""
+    seen, deltas = run_and_see(source, "each-step")
+    last, gate = deltas[0].abs(), seen.gates[0]
+    torch.testing.assert_close(seen.updates[0], last, atol=1e-5, rtol=0)
+    for delta, update, new_gate in zip(deltas[1:-1], seen.updates[1:], seen.gates[1:], strict=True):
+        chosen = delta != 0
+        last = torch.where(chosen, delta.abs(), last)
+        torch.testing.assert_close(update, last, atol=1e-5, rtol=0)
+        assert update[~chosen].all()
+        far = (F.max_pool2d(chosen.float(), 2 * REACH + 1, 1, REACH) == 0).expand_as(gate)
+        assert far.any() and torch.equal(new_gate[far], gate[far]) and not torch.equal(new_gate, gate)
+        gate = new_gate
+
+
+@pytest.mark.parametrize("source", ["motion", "gate"])
+def test_a_fixed_mask_is_chosen_once(source):
+    seen, deltas = run_and_see(source, "fixed")
+    assert len(seen.updates) == 1
+    assert all(torch.equal(delta != 0, deltas[1] != 0) for delta in deltas[2:])

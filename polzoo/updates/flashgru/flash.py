@@ -139,17 +139,7 @@ class FlashGRU(UpdateOperator):
 
     def _kernels(self, cell: Cell, like: Tensor) -> ModuleType | None:
         """The functions that a step is made of; None for a dense computation."""
-        asked = self.options.backend
-        if asked == "naive" or not supports(cell):
-            return None
-        if torch.compiler.is_compiling() and asked != "triton":
-            return None  # a graph for any size has no sets of the size they are, so rows would save nothing in it
-        if asked == "sparse" or (asked == "auto" and like.device.type != "cuda"):
-            return sparse
-        from polzoo.updates.flashgru import triton
-
-        triton.check(like.device, like.dtype)
-        return triton
+        return kernels_of(self.options.backend, like) if supports(cell) else None
 
     def execution(self, cell: Cell, device: torch.device | str) -> str:
         """Which backend runs a cell on a device, and why, in words."""
@@ -164,6 +154,22 @@ class FlashGRU(UpdateOperator):
             return shares(at, cell, reach)
         refined = 1.0 if at.masks is None else at.masks[0].float().mean().item()
         return {"mask": refined, **dict.fromkeys(STAGES[1:], 1.0)}
+
+
+def kernels_of(backend: str, like: Tensor) -> ModuleType | None:
+    """The functions of a backend on the device of ``like``; None for a dense computation.
+
+    Raises:
+        PolzooError: ``triton`` where it cannot run.
+    """
+    if backend == "naive" or (torch.compiler.is_compiling() and backend != "triton"):
+        return None  # a graph for any size has no sets of the size they are, so rows would save nothing in it
+    if backend == "sparse" or (backend == "auto" and like.device.type != "cuda"):
+        return sparse
+    from polzoo.updates.flashgru import triton
+
+    triton.check(like.device, like.dtype)
+    return triton
 
 
 class Choice(NamedTuple):

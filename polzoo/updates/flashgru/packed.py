@@ -147,8 +147,9 @@ class Packed:
             work.ids,
             active=active,
         )
-        if work != near:
-            rh = torch.cat([rh[:-1], h.rows.index_select(0, near.ids[active:]).to(rh.dtype), rh[-1:]])
+        if work != near:  # fixed sizes: a row of the active ones that stands for none of them is a neighbour's
+            around, refined = h.rows.index_select(0, near.ids).to(rh.dtype), (here.ids < book.pixels).unsqueeze(1)
+            rh = torch.cat([torch.where(refined, rh[:-1], around[:active]), around[active:], rh[-1:]])
         return self.kernels.blend(
             rh,
             x,

@@ -112,10 +112,15 @@ def _matrices(weight: Tensor, dim: int, first: int = 0) -> tuple[Tensor, Tensor]
 
 def kept(weight: Tensor, key: Hashable, make: Callable[[], Made]) -> Made:
     """What ``make()`` gave when it was first asked for, as long as the weight lives and is not written to; with
-    gradients made anew. A weight that inference mode made has no version to see that by: it must not be."""
+    gradients made anew.
+
+    A write past the version (``weight.data``, or inference mode's own tensors) is seen by the sum of the weight's
+    diagonal: on a CPU alone, as a GPU would have to be waited for, and not where it leaves the diagonal as it is.
+    """
     if torch.is_grad_enabled() or torch.compiler.is_compiling():
         return make()
-    state = 0 if weight.is_inference() else weight._version, weight.data_ptr()
+    sample = weight.diagonal().sum().item() if weight.device.type == "cpu" else 0.0
+    state = 0 if weight.is_inference() else weight._version, weight.data_ptr(), sample
     if weight not in _KEPT:
         _KEPT[weight] = {}
     known: dict[Hashable, Any] = _KEPT[weight]

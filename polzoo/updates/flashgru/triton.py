@@ -176,8 +176,9 @@ _packed = WeakTensorKeyDictionary()
 def pack(weight: Tensor, hidden: int, dtype: torch.dtype) -> Packed:
     """Weight (O, C + Cx, k, k), of which the first ``hidden`` input channels are the state's.
 
-    Kept for as long as the weight lives and is not written to. A weight that inference mode made has no version to
-    see that by: it must not be. What a CUDA graph packs has no values before it is replayed, so it is not kept.
+    Kept for as long as the weight lives and is not written to. Writes past its version (``weight.data``, or inference
+    mode's own tensors) are not noticed; a cell's gates come here as tensors that live for one call. What a CUDA graph
+    packs has no values before it is replayed, so it is not kept.
     """
     version = 0 if weight.is_inference() else weight._version
     state = version, weight.data_ptr(), weight.device, dtype, hidden
