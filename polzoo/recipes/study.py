@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
@@ -27,7 +27,7 @@ from polzoo.data.files import read_bytes, write_bytes
 from polzoo.data.loader import StepSampler, collate, loader
 from polzoo.errors import PolzooError, unknown
 from polzoo.interfaces import Cell
-from polzoo.model import StereoModel
+from polzoo.model import Prepared, StereoModel
 from polzoo.names import effective, find
 from polzoo.recipes import state
 from polzoo.recipes.options import PipOptions
@@ -56,6 +56,11 @@ ARMS: dict[str, dict[str, Any]] = {
     "light, every step": {**LIGHT, "gamma": 0.9},
 }
 """Arm → options of the recipe ``pip``. The first two see the truth alone; the others are what is to be compared."""
+KEPT = "not pruned"
+ARMS[KEPT] = {**TRUTH, "teacher": "first"}
+"""The control: trained on the truth for as many steps, but with all iterations at every stage, and then truncated."""
+RIGHT = 1.0
+"""Pixels: where the model that is pruned errs by less, it counts as right."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ class Plan:
 
     model: str
     stages: tuple[int, ...] = ()
-    arms: tuple[str, ...] = tuple(ARMS)
+    arms: tuple[str, ...] = tuple(arm for arm in ARMS if arm != KEPT)
     rates: tuple[float, ...] = (1e-4, 3e-4)
     seeds: int = 3
     steps: int = 200
@@ -96,20 +101,27 @@ class _Trained:
 
     def step(self, batch: dict[str, Tensor], mine: Any, taught: Any) -> None:
         self.optimizer.zero_grad(set_to_none=True)
-        self.pip.losses(batch, mine, taught)["loss"].backward()
+        own = lasting(mine, self.pip.model.settings.iterations)
+        self.pip.losses(batch, own, taught)["loss"].backward()
         norm = torch.nn.utils.clip_grad_norm_(self.pip.model.update.parameters(), 1.0)
         if torch.isfinite(norm):
             self.optimizer.step()
         self.scheduler.step()
 
 
+PARTS: tuple[str, ...] = ("all", "right", "wrong", "apart")
 Key = tuple[str, float]
 Line = dict[str, Any]
 Scenes = dict[str, list[dict[str, Tensor]]]
+Predict = Callable[[Prepared], Iterable[Tensor]]
 
 
 class Study:
     """A study in a folder: ``plan.json``, ``cells.jsonl`` with a line per cell and stage, ``stages/`` their weights.
+
+    A line has the mean errors of a cell on the scenes of each kind, pixels: ``all`` against the truth, ``right`` and
+    ``wrong`` where the model that is pruned is within :data:`RIGHT` of the truth and elsewhere, ``apart`` against that
+    model itself; ``share`` is the share of the pixels at which it is right.
 
     Raises:
         PolzooError: another study is in the folder, stages that do not divide, a disk that cannot be written.
@@ -135,11 +147,7 @@ class Study:
     def run(self) -> dict[str, Any]:
         """Train and measure every cell that is not there yet; returns (and writes, ``results.json``) the summary."""
         scenes = {kind: self._scenes(getattr(self.plan, kind)) for kind in ("select", "report")}
-        n = self.base.settings.iterations
-        plain = [k for k in (n, *self.plan.stages) if ("truncation", 0.0, 0, k) not in self.lines]
-        if plain:
-            models = [self._model(self.base.update, k) for k in plain]
-            self._write(self._measure([("truncation", 0.0, 0, k) for k in plain], models, scenes))
+        self._untrained(scenes)
         for seed in range(self.plan.seeds):  # the first tries every rate, the others the one that was chosen by it
             rates = {arm: self.plan.rates if seed == 0 else (self.rate(arm),) for arm in self.plan.arms}
             keys = [(arm, rate) for arm in self.plan.arms for rate in rates[arm]]
@@ -152,31 +160,64 @@ class Study:
 
     def rate(self, arm: str) -> float:
         """The learning rate with the least error of the first seed on the scenes for selection, over all stages."""
-        return min(self.plan.rates, key=lambda r: fmean(self.lines[arm, r, 0, k]["select"] for k in self.plan.stages))
+        found = {r: [self.lines[arm, r, 0, k]["select"]["all"] for k in self.plan.stages] for r in self.plan.rates}
+        return min(found, key=lambda rate: fmean(found[rate]))
 
     def summary(self) -> dict[str, Any]:
-        """EPE in pixels (mean and standard deviation over seeds) by arm and iterations, on the scenes for the report;
-        ``removed``: share of the error that truncation adds and the arm takes away; ``best``: by the other scenes."""
+        """EPE in pixels (mean and standard deviation over seeds) by arm and iterations: ``select``, and ``report`` by
+        part of the scenes; ``removed``: share of the error that truncation adds and the arm takes away; ``against``:
+        what it is above the first arm on the same seed; ``best``: of the arms that imitate, by the other scenes."""
         n, stages = self.base.settings.iterations, self.plan.stages
-        cut = {k: self.lines["truncation", 0.0, 0, k] for k in (n, *stages)}
-        arms = {}
-        for arm in self.plan.arms:
-            mine = {k: [self.lines[arm, self.rate(arm), s, k] for s in range(self.plan.seeds)] for k in stages}
+        cut, stopped = (
+            {k: self.lines[name, 0.0, 0, k]["report"] for k in (n, *stages)} for name in ("truncation", "stopped")
+        )
+        full, arms = cut[n]["all"], {}
+        chosen = {arm: self.rate(arm) for arm in self.plan.arms}
+        for arm, rate in chosen.items():
+            at = (n, *stages) if arm == KEPT else stages
+            mine = {k: [self.lines[arm, rate, s, k] for s in range(self.plan.seeds)] for k in at}
+            first = self.plan.arms[0]
+            plain = {k: [self.lines[first, chosen[first], s, k] for s in range(self.plan.seeds)] for k in stages}
             arms[arm] = {
                 "options": ARMS[arm],
-                "rate": self.rate(arm),
-                "select": {k: _spread(line["select"] for line in mine[k]) for k in stages},
-                "report": {k: _spread(line["report"] for line in mine[k]) for k in stages},
+                "rate": rate,
+                "select": {k: _spread(line["select"]["all"] for line in mine[k]) for k in at},
+                "report": {part: {k: _spread(line["report"][part] for line in mine[k]) for k in at} for part in PARTS},
                 "removed": {
-                    k: _spread(_removed(cut[k]["report"], line["report"], cut[n]["report"]) for line in mine[k])
+                    k: _spread(_removed(cut[k]["all"], line["report"]["all"], full) for line in mine[k]) for k in stages
+                },
+                "against": {
+                    k: _spread(a["report"]["all"] - b["report"]["all"] for a, b in zip(mine[k], plain[k], strict=True))
                     for k in stages
                 },
             }
-        chosen = min(arms, key=lambda arm: fmean(arms[arm]["select"][k]["mean"] for k in stages))
-        truncation = {k: line["report"] for k, line in cut.items()}
-        return {"plan": asdict(self.plan), "truncation": truncation, "arms": arms, "best": chosen}
+        mixtures = [arm for arm in arms if _imitates(PipOptions(**ARMS[arm]))] or list(arms)
+        best = min(mixtures, key=lambda arm: fmean(arms[arm]["select"][k]["mean"] for k in stages))
+        return {
+            "plan": asdict(self.plan),
+            "right": cut[n]["share"],
+            "truncation": {part: {k: errors[part] for k, errors in cut.items()} for part in PARTS},
+            "stopped": {part: {k: errors[part] for k, errors in stopped.items()} for part in PARTS},
+            "arms": arms,
+            "best": best,
+        }
 
     # ------------------------------------------------------------------------------------------------------- inside
+
+    def _untrained(self, scenes: Scenes) -> None:
+        """The base with fewer iterations, and the base stopped after so many of all. These differ where a fusion's
+        weight follows the number of iterations, as V2C's does."""
+        at = (self.base.settings.iterations, *self.plan.stages)
+
+        def stopped(shared: Prepared) -> list[Tensor]:
+            sequence = self.base.refine(lasting(shared, at[0]), all_iterations=True).sequence
+            return [sequence[k - 1] for k in at]
+
+        truncated = _refined([self._model(self.base.update, k) for k in at])
+        for name, predict in (("truncation", truncated), ("stopped", stopped)):
+            keys = [(name, 0.0, 0, k) for k in at]
+            if not self.lines.keys() >= set(keys):
+                self._write(self._measure(keys, predict, scenes))
 
     def _stage(self, seed: int, index: int, k: int, before: dict[Key, Cell], scenes: Scenes) -> dict[Key, Cell]:
         """The cells after a stage: trained and measured, or read where they were."""
@@ -191,8 +232,10 @@ class Study:
         began = time.monotonic()
         self._train(students, seed * len(self.plan.stages) + index)
         spent = (time.monotonic() - began) / len(students)
-        models = [self._model(cell, k) for cell in done.values()]
-        lines = self._measure([(*key, seed, k) for key in done], models, scenes)
+        n = self.base.settings.iterations
+        each = [(key, k) for key in done] + [(key, n) for key in done if key[0] == KEPT]
+        models = [self._model(done[key], iterations) for key, iterations in each]
+        lines = self._measure([(*key, seed, iterations) for key, iterations in each], _refined(models), scenes)
         tensors = {f"{a}/{r:g}/{n}": x for (a, r), cell in done.items() for n, x in cell.state_dict().items()}
         write_bytes(kept, pack({name: x.cpu().contiguous() for name, x in tensors.items()}))
         self._write([{**line, "seconds": round(spent, 1)} for line in lines])
@@ -203,7 +246,7 @@ class Study:
         options, n = PipOptions(**ARMS[key[0]], lr=key[1]), self.base.settings.iterations
         previous = options.teacher == "previous" and index > 0
         teacher = self._model(before, self.plan.stages[index - 1]) if previous else self._model(self.base.update, n)
-        pip = Pip(options, self._model(copy.deepcopy(before), k), teacher).train()
+        pip = Pip(options, self._model(copy.deepcopy(before), n if key[0] == KEPT else k), teacher).train()
         optimizer = AdamW(pip.parameter_groups(), weight_decay=options.weight_decay, eps=options.eps)
         total = self.plan.steps + 10
         scheduler = OneCycleLR(optimizer, key[1], total, pct_start=0.05, anneal_strategy="linear", cycle_momentum=False)
@@ -217,7 +260,7 @@ class Study:
             batch = {name: value.to(self.device) for name, value in batch.items()}
             mine, taught = students[0].pip.prepare(batch), {}
             for student in students:
-                teacher = id(student.pip.guide.update)
+                teacher = id(student.pip.guide.update), student.pip.steps
                 if teacher not in taught:
                     taught[teacher] = student.pip.taught(batch, mine)
                 student.step(batch, mine, taught[teacher])
@@ -226,24 +269,25 @@ class Study:
                 self.say(f"step {step}/{self.plan.steps} of {len(students)} cells, {pace:.2f} s each")
 
     @torch.no_grad()
-    def _measure(self, keys: Sequence[tuple], models: Sequence[StereoModel], scenes: Scenes) -> list[Line]:
+    def _measure(self, keys: Sequence[tuple], predict: Predict, scenes: Scenes) -> list[Line]:
         lines: list[Line] = [dict(zip(("arm", "rate", "seed", "iterations"), key, strict=True)) for key in keys]
         for kind, batches in scenes.items():
-            error, count = [0.0] * len(models), 0
+            sums: list[dict[str, tuple[float, int]]] = [dict.fromkeys((*PARTS, "share"), (0.0, 0)) for _ in keys]
             for batch in batches:
-                shared, known = prepare(models[0], batch), batch["valid"]
-                count += int(known.sum())
-                for index, model in enumerate(models):
-                    found = model.refine(lasting(shared, model.settings.iterations)).disparity
-                    error[index] += float((found - batch["disparity"])[known].abs().double().sum())
-            for line, total in zip(lines, error, strict=True):
-                line[kind] = total / count
+                for found, total in zip(predict(prepare(self.base, batch)), sums, strict=True):
+                    for part, error, count in _errors(found, batch):
+                        total[part] = total[part][0] + error, total[part][1] + count
+            for line, total in zip(lines, sums, strict=True):
+                line[kind] = {part: error / count if count else None for part, (error, count) in total.items()}
         return lines
 
+    @torch.no_grad()
     def _scenes(self, data: str) -> list[dict[str, Tensor]]:
-        dataset = instantiate("dataset", parse_part("dataset", data))
+        """Scenes one by one, with what the model that is pruned makes of them: ``taught``."""
+        dataset, base = instantiate("dataset", parse_part("dataset", data)), self.base.eval()
         batches = [collate([dataset[index]]) for index in range(len(dataset))]
-        return [{name: value.to(self.device) for name, value in batch.items()} for batch in batches]
+        batches = [{name: value.to(self.device) for name, value in batch.items()} for batch in batches]
+        return [{**batch, "taught": base.refine(prepare(base, batch)).disparity} for batch in batches]
 
     def _model(self, cell: Cell, iterations: int) -> StereoModel:
         """The base with another cell; everything else is shared."""
@@ -272,9 +316,28 @@ def _key(line: Line) -> tuple:
     return line["arm"], line["rate"], line["seed"], line["iterations"]
 
 
-def _spread(values: Iterable[float]) -> dict[str, float]:
-    found = list(values)
-    return {"mean": fmean(found), "sd": stdev(found) if len(found) > 1 else 0.0}
+def _refined(models: Sequence[StereoModel]) -> Predict:
+    return lambda shared: (model.refine(lasting(shared, model.settings.iterations)).disparity for model in models)
+
+
+def _errors(found: Tensor, batch: dict[str, Tensor]) -> Iterator[tuple[str, float, int]]:
+    """Every part of a scene, the sum of its pixels' errors and their number."""
+    truth, taught, known = batch["disparity"], batch["taught"], batch["valid"]
+    right = known & ((taught - truth).abs() < RIGHT)
+    for part, wanted, mask in zip(
+        PARTS, (truth, truth, truth, taught), (known, right, known & ~right, known), strict=True
+    ):
+        yield part, float((found - wanted)[mask].abs().double().sum()), int(mask.sum())
+    yield "share", int(right.sum()), int(known.sum())
+
+
+def _imitates(options: PipOptions) -> bool:
+    return bool(options.cum_weight or options.hid_weight) or options.truth_weight < 1
+
+
+def _spread(values: Iterable[float | None]) -> dict[str, float | None] | None:
+    found = [value for value in values if value is not None]
+    return {"mean": fmean(found), "sd": stdev(found) if len(found) > 1 else None} if found else None
 
 
 def _removed(cut: float, found: float, full: float) -> float:

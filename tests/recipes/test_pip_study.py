@@ -48,21 +48,23 @@ def test_every_loss_gets_every_rate_and_every_seed_the_chosen_one(done):
     cells = [(c["arm"], c["rate"], c["seed"], c["iterations"]) for c in lines(done)]
     arms = ("fine-tuning", "paper", "first teacher")
     found = json.loads((done / "results.json").read_text())
-    wanted = [("truncation", 0.0, 0, k) for k in (4, 2, 1)]
+    wanted = [(name, 0.0, 0, k) for name in ("truncation", "stopped") for k in (4, 2, 1)]
     wanted += [(arm, rate, 0, k) for arm in arms for rate in (1e-3, 1e-2) for k in (2, 1)]
     wanted += [(arm, found["arms"][arm]["rate"], 1, k) for arm in arms for k in (2, 1)]
     assert sorted(cells) == sorted(wanted)
     by = {(c["arm"], c["rate"], c["seed"], c["iterations"]): c for c in lines(done)}
     for arm in arms:  # chosen on the scenes for selection, whatever the report says
-        error = {rate: sum(by[arm, rate, 0, k]["select"] for k in (2, 1)) for rate in (1e-3, 1e-2)}
+        error = {rate: sum(by[arm, rate, 0, k]["select"]["all"] for k in (2, 1)) for rate in (1e-3, 1e-2)}
         assert found["arms"][arm]["rate"] == min(error, key=lambda rate: error[rate])
-        values = [by[arm, found["arms"][arm]["rate"], seed, 1]["report"] for seed in (0, 1)]
-        assert found["arms"][arm]["report"]["1"]["mean"] == pytest.approx(sum(values) / 2)
-        full, cut = (by["truncation", 0.0, 0, k]["report"] for k in (4, 1))
+        values = [by[arm, found["arms"][arm]["rate"], seed, 1]["report"]["all"] for seed in (0, 1)]
+        assert found["arms"][arm]["report"]["all"]["1"]["mean"] == pytest.approx(sum(values) / 2)
+        full, cut = (by["truncation", 0.0, 0, k]["report"]["all"] for k in (4, 1))
         removed = [(cut - value) / (cut - full) for value in values]
         assert found["arms"][arm]["removed"]["1"]["mean"] == pytest.approx(sum(removed) / 2)
-    best = min(found["arms"], key=lambda arm: sum(one["mean"] for one in found["arms"][arm]["select"].values()))
-    assert found["best"] == best
+        plain = [by["fine-tuning", found["arms"]["fine-tuning"]["rate"], s, 1]["report"]["all"] for s in (0, 1)]
+        assert found["arms"][arm]["against"]["1"]["mean"] == pytest.approx((sum(values) - sum(plain)) / 2)
+    chosen = {arm: sum(one["mean"] for one in found["arms"][arm]["select"].values()) for arm in arms}
+    assert found["best"] == min(("paper", "first teacher"), key=lambda arm: chosen[arm])  # of those that imitate
 
 
 def test_truncation_and_a_trained_cell_are_what_the_model_gives(model, done):
@@ -75,6 +77,17 @@ def test_truncation_and_a_trained_cell_are_what_the_model_gives(model, done):
     batch, loaded = collate([scenes[i] for i in range(3)]), polzoo.load(model)
     stored = study.unpack((done / "stages" / "seed0-k1.safetensors").read_bytes())
     cells = {(c["arm"], c["rate"], c["iterations"]): c["report"] for c in lines(done) if c["seed"] == 0}
+
+    def predicted(iterations: int) -> torch.Tensor:
+        with torch.no_grad():
+            return loaded(batch["left"], batch["right"], iterations=iterations, polarity=batch["polarity"]).disparity
+
+    with torch.no_grad():
+        steps = loaded(batch["left"], batch["right"], polarity=batch["polarity"], all_iterations=True).sequence
+    stopped = (steps[1] - batch["disparity"])[batch["valid"]].abs().mean().item()
+    assert cells["stopped", 0.0, 2]["all"] == pytest.approx(stopped, rel=1e-4)
+    full = predicted(4)
+    right = (full - batch["disparity"]).abs() < study.RIGHT
     for arm, rate in (("truncation", 0.0), ("paper", 1e-2)):
         own = {
             name.removeprefix(f"{arm}/{rate:g}/"): x
@@ -82,10 +95,29 @@ def test_truncation_and_a_trained_cell_are_what_the_model_gives(model, done):
             if name.startswith(f"{arm}/{rate:g}/")
         }
         loaded.update.load_state_dict(own or loaded.update.state_dict())
-        with torch.no_grad():
-            out = loaded(batch["left"], batch["right"], iterations=1, polarity=batch["polarity"]).disparity
-        error = (out - batch["disparity"])[batch["valid"]].abs().mean().item()
-        assert cells[arm, rate, 1] == pytest.approx(error, rel=1e-4)
+        out, known = predicted(1), batch["valid"]
+        error = (out - batch["disparity"]).abs()
+        wanted = {
+            "all": error[known].mean().item(),
+            "right": error[known & right].mean().item(),
+            "wrong": error[known & ~right].mean().item(),
+            "apart": (out - full).abs()[known].mean().item(),
+            "share": right[known].float().mean().item(),
+        }
+        assert 0 < wanted["share"] < 1 and cells[arm, rate, 1] == pytest.approx(wanted, rel=1e-4)
+
+
+def test_the_control_is_trained_with_all_iterations_and_measured_with_those_of_the_stage(model, tmp_path, monkeypatch):
+    trained = []
+    losses = study.Pip.losses
+    monkeypatch.setattr(
+        study.Pip, "losses", lambda pip, *given: trained.append(pip.model.settings.iterations) or losses(pip, *given)
+    )
+    arms = ("fine-tuning", study.KEPT)
+    found = Study(plan(model, arms=arms, rates=(1e-3,), seeds=1), tmp_path, say=lambda _: None).run()
+    assert trained == [2, 4, 2, 4, 1, 4, 1, 4]  # two steps of either, at both stages
+    kept = found["arms"][study.KEPT]["report"]["all"]
+    assert set(kept) == {4, 2, 1} and kept[4]["mean"] != kept[1]["mean"] != found["truncation"]["all"][1]
 
 
 @pytest.mark.parametrize(
@@ -150,11 +182,20 @@ def test_the_command(model, tmp_path, capsys):
         "--workers",
         "0",
     ]
+    page, record = tmp_path / "page.md", tmp_path / "study.json"
+    page.write_text(f"before\n<!-- tables: polzoo study pip {model} -->\nstale\n<!-- end of the tables -->\nafter\n")
     said = ["study", "pip", model, "--out", str(tmp_path / "study"), "--arms", "fine-tuning; paper", *small]
-    assert main(said) == 0
+    assert main([*said, "--json", str(record), "--page", str(page)]) == 0
     shown = capsys.readouterr()
     assert "| truncation | – |" in shown.out and "| paper" in shown.out.replace("**", "") and "0 %" in shown.out
     assert shown.out == (tmp_path / "study" / "results.md").read_text() and "2 steps a stage" in shown.out
+    assert shown.out in page.read_text() and "stale" not in page.read_text() and page.read_text().endswith("after\n")
+    kept = json.loads(record.read_text())
+    assert (
+        kept["versions"]["torch"] and kept["arms"] == json.loads((tmp_path / "study/results.json").read_text())["arms"]
+    )
+    assert main([*said[:3], "--page", str(record)]) == 2
+    assert "has no table to renew" in capsys.readouterr().err
     assert (tmp_path / "study" / "results.png").stat().st_size > 1000 and "seed 0, 1 iterations" in shown.err
     assert main([*said[:3], "--rates", "fast"]) == 2
     assert "no list of numbers" in capsys.readouterr().err
