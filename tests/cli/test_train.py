@@ -51,7 +51,9 @@ def test_a_terminated_run_closes_its_workers_and_can_be_resumed(tmp_path: Path) 
                 break
         rest = run.stderr.read()  # until the last process that has it open is gone, the tracker of semaphores included
         assert run.wait(60) == 143
-    assert all(line.startswith("step ") for line in rest.splitlines()), rest
+    said = "\n".join(line for line in rest.splitlines() if not line.startswith("step "))
+    # where a worker was just handing over a batch, the standard library's thread for it says that nobody took it
+    assert not said or ("resource_sharer" in said and "polzoo" not in said), rest
     states = list((tmp_path / "run" / "state").iterdir())
     assert states and all(state.name.startswith("step-") and (state / "state.json").is_file() for state in states)
     left = {file.name.partition(".")[0] for file in (tmp_path / "run").iterdir()}
