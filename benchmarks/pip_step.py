@@ -9,6 +9,7 @@ of one disparity. The runs are timed in turns, by this process's own CPU time on
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import time
 from pathlib import Path
@@ -21,10 +22,11 @@ import polzoo
 from polzoo.data.loader import collate
 from polzoo.recipes.options import PipOptions
 from polzoo.recipes.pip import Pip, lasting
+from polzoo.recipes.study import ARMS
 from polzoo.spec import parse_part
 from polzoo.zoo import instantiate
 
-MIXTURES = {"paper": {}, "shipped": {"gamma": 0.9, "hid_weight": 0.0, "trust": 1.0}}
+MIXTURES = {"paper": ARMS["paper"], "shipped": ARMS["every step, right teacher"]}
 
 
 def main() -> None:
@@ -38,10 +40,9 @@ def main() -> None:
     given = parser.parse_args()
     dataset = instantiate("dataset", parse_part("dataset", given.data))
     batch = collate([dataset[index] for index in range(given.batch_size)])
-    pairs = zip(given.stages, given.stages[1:], strict=False)
     rows = [
         {"loss": name, **stage(given.model, n, k, options, batch, given.rounds)}
-        for n, k in pairs
+        for n, k in itertools.pairwise(given.stages)
         for name, options in MIXTURES.items()
     ]
     for row in rows:

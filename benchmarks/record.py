@@ -6,21 +6,16 @@ import json
 import shlex
 import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from polzoo.data.files import write_bytes
-from polzoo.evaluation.report import versions
+from polzoo.evaluation import report
 
 
 def made() -> dict[str, Any]:
     """When, by which command, and with which versions."""
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": shlex.join([Path(sys.executable).name, *sys.argv]),
-        "versions": versions(),
-    }
+    return {**report.made(), "command": shlex.join([Path(sys.executable).name, *sys.argv])}
 
 
 def write(result: Mapping[str, Any], path: Path) -> None:

@@ -600,7 +600,7 @@ def test_links_and_other_things_in_place_of_files(folder, tmp_path, name, way):
 
 def test_a_link_inside_the_folder_and_to_the_folder_are_fine(folder, tmp_path):
     (tmp_path / "link").symlink_to(folder)
-    load_folder(tmp_path / "link")
+    assert load_folder(tmp_path / "link").spec == load_folder(folder).spec
 
 
 # ----------------------------------------------------------------------------------------------------------- names

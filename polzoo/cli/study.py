@@ -147,12 +147,10 @@ def _listed(values: Iterable[float]) -> str:
 def _record(found: dict[str, Any]) -> bytes:
     """The results with when and with which versions they were put down."""
     import json
-    from datetime import UTC, datetime
 
-    from polzoo.evaluation.report import versions
+    from polzoo.evaluation.report import made
 
-    made = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "versions": versions()}
-    return (json.dumps(made | found, indent=1, ensure_ascii=False) + "\n").encode()
+    return (json.dumps(made() | found, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def figure(found: dict[str, Any]) -> Any:

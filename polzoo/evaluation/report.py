@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,11 @@ def read(file: Path) -> list[Result]:
         return found["evaluations"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise PolzooError(f"{file} is no evaluation: {one_line(error)}") from error
+
+
+def made() -> dict[str, Any]:
+    """When a result was put down, and with which versions."""
+    return {"date": datetime.now(UTC).isoformat(timespec="seconds"), "versions": versions()}
 
 
 def versions() -> dict[str, str]:

@@ -135,7 +135,9 @@ def test_a_study_that_was_killed_goes_on_to_the_same_figures(model, done, tmp_pa
 
 def test_a_finished_study_trains_nothing(model, done, tmp_path, monkeypatch):
     monkeypatch.setattr(Study, "_train", lambda *_: pytest.fail("it trained"))
-    Study(plan(model), shutil.copytree(done, tmp_path / "study"), say=lambda _: None).run()
+    again = shutil.copytree(done, tmp_path / "study")
+    Study(plan(model), again, say=lambda _: None).run()
+    assert (again / "results.json").read_text() == (done / "results.json").read_text()
 
 
 @pytest.mark.parametrize(
