@@ -54,6 +54,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "light, no hidden state": {**LIGHT, "hid_weight": 0.0},
     "light, first teacher": {**LIGHT, "teacher": "first"},
     "light, every step": {**LIGHT, "gamma": 0.9},
+    "light, every step, right teacher": {**LIGHT, "hid_weight": 0.0, "gamma": 0.9, "trust": 1.0},
 }
 """Arm → options of the recipe ``pip``. The first two see the truth alone; the others are what is to be compared."""
 KEPT = "not pruned"

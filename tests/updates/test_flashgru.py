@@ -17,7 +17,7 @@ from polzoo.registry import registry
 from polzoo.spec import ModelSpec, make_part
 from polzoo.updates.cells import RaftCell, RaftLiteCell, SelectiveCell
 from polzoo.updates.dense import Dense
-from polzoo.updates.flashgru import naive, sparse
+from polzoo.updates.flashgru import flash, naive, sparse
 from polzoo.updates.flashgru.naive import Masked
 from polzoo.updates.flashgru.packed import Packed, Unprepared, supports
 from polzoo.updates.flashgru.rows import Pixels
@@ -344,12 +344,15 @@ def test_a_subclass_that_overrides_update_is_not_taken_apart():
     assert not supports(cell)
 
 
-def test_auto_is_dense_beyond_break_even(models):
-    views = pair()
-    for density, kind in ((0.02, Pixels), (0.95, Masked)):
+@pytest.mark.parametrize(
+    "density, narrow, wide", [(0.02, Pixels, Pixels), (0.95, Masked, Pixels), (1.0, Masked, Pixels)]
+)
+def test_auto_is_dense_beyond_break_even_and_wide_states_never(models, monkeypatch, density, narrow, wide):
+    for least, kind in ((flash.WIDE, narrow), (1, wide)):
+        monkeypatch.setattr(flash, "WIDE", least)
         model = models("raft-lite", density=density, backend="auto")
         with torch.inference_mode():
-            at = model(*views, iterations=1).state.sites
+            at = model(*pair(), iterations=1).state.sites
         assert isinstance(at, kind)
 
 

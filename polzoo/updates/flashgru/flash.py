@@ -117,21 +117,14 @@ class FlashGRU(UpdateOperator):
         if not exact and not supports(cell):
             raise PolzooError("neighbours='active' needs a cell made of known parts (polzoo.updates.cells.RowCell)")
         kernels = self._kernels(cell, encoding.hidden[0])
-        if masks is None and (kernels is None or self.options.backend == "auto"):
-            return Masked(None), last
-        if masks is None:
-            masks = [torch.ones_like(x[:, :1], dtype=torch.bool) for x in encoding.hidden]
         if kernels is None:
             return Masked(masks, exact), last
         books = []
-        for level, mask in enumerate(masks):
+        for level, state in enumerate(encoding.hidden):
+            mask = torch.ones_like(state[:, :1], dtype=torch.bool) if masks is None else masks[level]
             most = self._budget(level, mask.shape[-2] * mask.shape[-1]) if _recording() else None
             books.append(Rulebook(mask, 2 if level else cell.lookup_reach + 3, most))
-        if (
-            self.options.backend == "auto"
-            and not _recording()
-            and arithmetic(books[0]) > break_even(encoding.hidden[0], books[0])
-        ):
+        if self.options.backend == "auto" and not _pays(encoding.hidden[0], books[0], masks):
             return Masked(masks, exact), last
         reuse = not memory.traced and not torch.is_grad_enabled()
         packed = Packed(books, kernels, exact, reuse) if last is None else last.move(books)
@@ -215,6 +208,12 @@ def break_even(state: Tensor, book: Rulebook) -> float:
     if not winograd.fits(state, book):
         return 0.7
     return 1.0 if state.shape[1] >= WIDE else 0.5
+
+
+def _pays(state: Tensor, book: Rulebook, masks: Sequence[Tensor] | None) -> bool:
+    """Whether ``auto`` runs the pixels of a book as rows; ``masks`` is None for everything. What a graph would hold at
+    most says nothing of what it will."""
+    return masks is not None if _recording() else arithmetic(book) <= break_even(state, book)
 
 
 def _recording() -> bool:
