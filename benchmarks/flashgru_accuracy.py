@@ -46,7 +46,6 @@ SEED = 8001
 """Of the scenes that are measured on; no recipe trains on them, and the published protocols have others."""
 
 TRAINING = {
-    "batch_size": 4,
     "warmup": 0.1,
     "precision": "bf16",
     "pictures_every": 0,
@@ -129,13 +128,13 @@ def row_of(row: Setting) -> Row:
     return Row(row["importance"], row["density"], row["dense_steps"], row["cost"])
 
 
-def tune(name: str, row: Setting, data: str, runs: Path) -> str:
+def tune(name: str, row: Setting, data: str, batch: int, runs: Path) -> str:
     """A checkpoint's model trained for ``row["tuned"]`` steps under a row's operator; goes on where it was ended."""
     config = read_config(follow(find(name))[0])
     spec = replace(config.spec(), update=parse_part("update", update(row)))
     title = f"{find(name).name}-{str(config.weights_sha256)[:8]}-{row['iterations']}-{row['importance']}-{row['tuned']}"
     own = {"name": title, "model": str(spec), "init": {"from": name}}
-    own |= {"data": data, "iterations": row["iterations"], "steps": row["tuned"]}
+    own |= {"data": data, "batch_size": batch, "iterations": row["iterations"], "steps": row["tuned"]}
     recipe = recipes.read(recipes.find("supervised"), {**TRAINING, **own})
     return f"dir:{train(recipe, runs / title, resume=True)}"
 
@@ -275,6 +274,7 @@ def settle(folder: Path, text: str) -> Path:
 @click.option("--tune", "steps", type=click.IntRange(0), default=1000, show_default=True, help="Steps under the mask.")
 @click.option("--tune-iterations", multiple=True, type=click.IntRange(1), help="Where. [default: as --iterations]")
 @click.option("--tune-data", default=TRAINED_ON, show_default=True, help="What on.")
+@click.option("--tune-batch", type=click.IntRange(1), default=4, show_default=True, help="Pairs a step.")
 @click.option("--device", default="cpu", show_default=True, help="Where is measured; training takes a GPU if there is.")
 @click.option("--runs", type=click.Path(path_type=Path), default=Path("runs/flashgru"), show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="JSON, written after every row.")
@@ -290,6 +290,7 @@ def main(
     steps: int,
     tune_iterations: tuple[int, ...],
     tune_data: str,
+    tune_batch: int,
     device: str,
     runs: Path,
     out: Path | None,
@@ -310,7 +311,7 @@ def main(
             for row in [_dense(n), mask] if mask else []:
                 wanted = {**{key: row[key] for key in KEYS}, "tuned": steps}
                 if one.get(wanted) is None:
-                    one.measure(tune(name, wanted, tune_data, runs), samples, [wanted])
+                    one.measure(tune(name, wanted, tune_data, tune_batch, runs), samples, [wanted])
         done.append(one)
         click.echo(f"{one.key}, {one.about['data']}\n\n{table(one.rows)}\n")
         rows = [row_of(r) for r in one.rows if r["iterations"] == one.own and not r["tuned"] and r["density"] < 1]

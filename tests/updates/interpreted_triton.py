@@ -11,11 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from polzoo.evaluation.benchmark_flashgru import OneStep, _sparse_step
+from polzoo.registry import registry
+from polzoo.spec import ModelSpec, make_part
 from polzoo.updates.cells import ConvGRU
 from polzoo.updates.flashgru import sparse, triton
 from polzoo.updates.flashgru.kernels import Tile
 from polzoo.updates.flashgru.rows import Pixels
 from polzoo.updates.flashgru.rulebook import Rulebook
+from polzoo.zoo import build
 
 TYPES = [torch.float32, torch.float16, torch.bfloat16]
 ROWS = [(37, 21), (16, 16), (5, 0), (1, 1), (0, 0)]
@@ -315,6 +318,26 @@ def test_networks_at_pixels_run_by_the_kernels(budget, monkeypatch):
     live = at.ids < at.book.pixels
     torch.testing.assert_close(found.values[live], wanted.values[live], atol=1e-5, rtol=1e-5)
     assert launched == ["convolve", "convolve"]
+
+
+@pytest.mark.parametrize(
+    "backbone, fusion, neighbours",
+    [("raft", "none", "exact"), ("raft-lite", "v2c", "active"), ("igev", "none", "exact")],
+)
+def test_a_whole_model_is_the_naive_one(backbone, fusion, neighbours):
+    """Two iterations of a tiny model: every unit, every level, motion encoder and head by the kernels."""
+    parts = {"backbone": backbone, "fusion": fusion, "update": "flashgru"}
+    tiny = {kind: registry().get(kind, name).options().tiny for kind, name in parts.items() if kind != "update"}
+    options, outs = {"density": 0.1, "importance": "gradient", "neighbours": neighbours}, []
+    views = torch.rand(2, 1, 3, 48, 64, generator=torch.Generator().manual_seed(0))
+    for backend in ("naive", "triton"):
+        given = {**tiny, "update": {**options, "backend": backend}}
+        spec = ModelSpec(*(make_part(kind, name, given[kind]) for kind, name in parts.items()))
+        torch.manual_seed(0)
+        with torch.inference_mode():
+            outs.append(build(spec).eval()(*views, iterations=2))
+    assert isinstance(outs[1].state.sites, Pixels) and outs[1].state.sites.kernels is triton
+    torch.testing.assert_close(outs[1].disparity, outs[0].disparity, atol=1e-4, rtol=1e-5)
 
 
 def test_what_would_read_beyond_a_tensor_is_refused():
