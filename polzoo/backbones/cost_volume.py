@@ -62,24 +62,14 @@ def pixels_of(at: Sites) -> Tensor | None:
     return getattr(at, "pixels", None)
 
 
-class Where:
-    """Some pixels (P,) of a flattened (B, h, w): sample, row, and place within the sample."""
+def cells_at(values: Tensor, index: Tensor) -> Tensor:
+    """Of every line of ``values`` (G, N) the cells that ``index`` (P, K) names: (G, P, K)."""
+    return values.gather(1, index.flatten().expand(len(values), -1)).view(len(values), *index.shape)
 
-    def __init__(self, pixels: Tensor, h: int, w: int) -> None:
-        self.sample, self.y, self.pixel = pixels // (h * w), pixels // w % h, pixels % (h * w)
 
-    def cells(self, values: Tensor, line: Tensor, index: Tensor) -> Tensor:
-        """(1, G, P, K): of the lines (B, G, L, cells), the cells ``index`` (1, P, K) of each pixel's ``line``."""
-        _, groups, lines, cells = values.shape
-        group = torch.arange(groups, device=index.device).unsqueeze(1)
-        start = ((self.sample * groups + group) * lines + line) * cells
-        return values.flatten()[start.unsqueeze(-1) + index].unsqueeze(0)
-
-    def column(self, values: Tensor, index: Tensor) -> Tensor:
-        """(1, G, K, P): of (B, G, D, h, w), the cells ``index`` (K, P) of each pixel along D."""
-        _, groups, cells, h, w = values.shape
-        group = torch.arange(groups, device=index.device).view(-1, 1, 1)
-        return values.flatten()[((self.sample * groups + group) * cells + index) * (h * w) + self.pixel].unsqueeze(0)
+def picked(costs: Tensor, columns: list[int]) -> Tensor:
+    """Of (P, K) the ``columns``, in their order; nothing is copied where that is what they are."""
+    return costs if columns == list(range(costs.shape[1])) else torch.stack([costs[:, k] for k in columns], 1)
 
 
 class RowPyramid:
@@ -92,52 +82,57 @@ class RowPyramid:
     def __init__(self, values: Tensor, channels: Sequence[Channel], *, half_pixel: bool) -> None:
         self.channels = tuple(channels)
         self.half_pixel = half_pixel
-        self._levels = dict(_levels(values, self.channels))
+        self._levels = dict(_levels(values.transpose(0, 1), self.channels))  # so that a group is one line of cells
+        self._runs = [(level, list(run)) for level, run in groupby(self.channels, key=lambda c: c.level)]
 
     def lookup(self, disparity: Tensor, at: Sites) -> Tensor:
         """Costs (B, len(channels), h, w) around ``disparity`` (B, 1, h, w), feature pixels."""
         pixels = pixels_of(at)
         if pixels is None:
             return at.take(self.costs(disparity))
-        return at.rows(self.costs(disparity, pixels)[0].t())  # pyright: ignore[reportAttributeAccessIssue]
+        return at.rows(self.costs(disparity, pixels))  # pyright: ignore[reportAttributeAccessIssue]
 
     def costs(self, disparity: Tensor, pixels: Tensor | None = None) -> Tensor:
-        """:meth:`lookup` at every pixel, or (1, len(channels), P) at some of the flattened (B, h, w)."""
+        """:meth:`lookup` at every pixel, or rows (P, len(channels)) at some of the flattened (B, h, w)."""
         disparity = at_least_float32(disparity)[:, 0]
         x = torch.arange(disparity.shape[-1], device=disparity.device, dtype=disparity.dtype)
         position = x - disparity
-        where = None
         if pixels is not None:
-            position, where = position.flatten()[pixels].unsqueeze(0), Where(pixels, *disparity.shape[-2:])
-        parts = [
-            self._read(level, position, [c.offset for c in run], run, where)
-            for level, run in ((level, list(run)) for level, run in groupby(self.channels, key=lambda c: c.level))
-        ]
-        return torch.cat(parts, 1)
+            position = position.flatten().index_select(0, pixels)
+        return torch.cat([self._read(level, position, run, pixels) for level, run in self._runs], 1)
 
-    def _read(
-        self, level: int, position: Tensor, offsets: list[int], run: list[Channel], where: Where | None
-    ) -> Tensor:
-        """One level at (B, h, w) or (1, P) positions: window of neighbouring cells gathered once, interpolated, put in
+    def _read(self, level: int, position: Tensor, run: list[Channel], pixels: Tensor | None) -> Tensor:
+        """One level at (B, h, w) or (P,) positions: window of neighbouring cells gathered once, interpolated, put in
         order."""
         values, pad = self._levels[level]
         shift = 0.5 if self.half_pixel else 0.0
         centre = (position + shift) / 2**level - shift
-        first, last = -max(offsets), -min(offsets)
+        first, last = -max(c.offset for c in run), -min(c.offset for c in run)
         floor = centre.floor()
         cells = values.shape[-1] - 2 * pad
         start = floor.nan_to_num().clamp(-last - 2, cells - first).long() + pad  # beyond the padding all is zero
-        window = torch.arange(first, last + 2, device=start.device)
-        near = self._near(values, start.unsqueeze(-1) + window, where)
-        costs = torch.lerp(near[..., :-1], near[..., 1:], (centre - floor)[:, None, ..., None])
-        picked = [costs[:, c.group, ..., -c.offset - first] for c in run]
-        return torch.stack(picked, 1)
+        index = start.unsqueeze(-1) + torch.arange(first, last + 2, device=start.device)
+        near, share = self._near(values, index, pixels), (centre - floor).unsqueeze(-1)
+        if pixels is None:
+            costs = torch.lerp(near[..., :-1], near[..., 1:], share.unsqueeze(1))
+            return torch.stack([costs[:, c.group, ..., -c.offset - first] for c in run], 1)
+        costs = torch.lerp(near[..., :-1], near[..., 1:], share)
+        wide = costs.shape[-1]
+        return picked(costs.transpose(0, 1).flatten(1), [c.group * wide - c.offset - first for c in run])
 
-    def _near(self, values: Tensor, index: Tensor, where: Where | None) -> Tensor:
-        """Costs (B, G, h, w, K) of the cells that ``index`` (B, h, w, K) names, or (1, G, P, K) for (1, P, K)."""
-        if where is not None:
-            return where.cells(values.flatten(2, 3), where.pixel, index)
+    def _near(self, values: Tensor, index: Tensor, pixels: Tensor | None) -> Tensor:
+        """Costs (B, G, h, w, K) of the cells that ``index`` (B, h, w, K) names, or (G, P, K) for (P, K)."""
+        if pixels is not None:
+            return cells_at(values.flatten(1), pixels.unsqueeze(1) * values.shape[-1] + index)
+        values = values.transpose(0, 1)
         return values.gather(-1, index.unsqueeze(1).expand(-1, values.shape[1], -1, -1, -1))
+
+
+def _both_sides(left: Tensor, right: Tensor, index: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Of a map (B, C, h, w) the values (C, P, 1) at some pixels, and where the cells ``index`` (P, K) of their rows
+    stand in a flattened (B, h, cells)."""
+    row = pixels.unsqueeze(1) // left.shape[-1]
+    return cells_at(left.transpose(0, 1).flatten(1), pixels.unsqueeze(1)), row * right.shape[-1] + index
 
 
 class OnDemand:
@@ -166,11 +161,12 @@ class OnDemandPyramid(RowPyramid):
         super().__init__(right, channels, half_pixel=half_pixel)
         self._left = left
 
-    def _near(self, values: Tensor, index: Tensor, where: Where | None) -> Tensor:
-        if where is not None:
-            left = where.cells(self._left.flatten(2).unsqueeze(-1), where.pixel, torch.zeros_like(index[..., :1]))
-            cells = (where.cells(values, where.y, index[..., k : k + 1]) for k in range(index.shape[-1]))
-            return torch.cat([(left * cell).sum(1, keepdim=True) for cell in cells], -1)
+    def _near(self, values: Tensor, index: Tensor, pixels: Tensor | None) -> Tensor:
+        if pixels is not None:
+            left, index = _both_sides(self._left, values, index, pixels)
+            near = (cells_at(values.flatten(1), cell) for cell in index.split(1, 1))
+            return torch.cat([(left * cell).sum(0, keepdim=True) for cell in near], -1)
+        values = values.transpose(0, 1)
         cells = index.unsqueeze(1).expand(-1, values.shape[1], -1, -1, -1).unbind(-1)
         return torch.stack([(self._left * values.gather(-1, cell)).sum(1, keepdim=True) for cell in cells], -1)
 
@@ -183,16 +179,17 @@ class RowDifference(RowPyramid):
 
     def __init__(self, left: Tensor, right: Tensor, channels: Sequence[Channel]) -> None:
         super().__init__(torch.cat([right, torch.ones_like(right[:, :1])], 1), channels, half_pixel=True)
-        self._left = left.unsqueeze(-1)
+        self._left = left
 
-    def _near(self, values: Tensor, index: Tensor, where: Where | None) -> Tensor:
-        if where is None:
-            flat = index.flatten(-2).unsqueeze(1).expand(-1, values.shape[1], -1, -1)
-            near, left = values.gather(-1, flat).unflatten(-1, index.shape[-2:]), self._left
-        else:
-            near = where.cells(values, where.y, index)
-            left = where.cells(self._left.flatten(2, 3), where.pixel, torch.zeros_like(index[..., :1]))
-        return left * near[:, -1:] - near[:, :-1]  # the last channel is 1 inside the image, 0 in the padding
+    def _near(self, values: Tensor, index: Tensor, pixels: Tensor | None) -> Tensor:
+        """The last group is 1 inside the image, 0 in the padding."""
+        if pixels is not None:
+            left, index = _both_sides(self._left, values, index, pixels)
+            near = cells_at(values.flatten(1), index)
+            return left * near[-1:] - near[:-1]
+        values, flat = values.transpose(0, 1), index.flatten(-2).unsqueeze(1)
+        near = values.gather(-1, flat.expand(-1, values.shape[1], -1, -1)).unflatten(-1, index.shape[-2:])
+        return self._left.unsqueeze(-1) * near[:, -1:] - near[:, :-1]
 
 
 def _levels(values: Tensor, channels: Sequence[Channel]):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from polzoo.backbones.cost_volume import RowVolume, Where, pixels_of
+from polzoo.backbones.cost_volume import RowVolume, cells_at, picked, pixels_of
 from polzoo.interfaces import Channel, Pairwise, Sites
 from polzoo.precision import at_least_float32, full_precision
 
@@ -92,26 +92,26 @@ class GeometryPyramid:
         self._runs = [list(run) for _, run in groupby(self.channels, key=lambda c: (c.level, c.group < self._groups))]
         by_row = [c._replace(group=0) for c in self.channels if c.group == self._groups]
         self._rows = pairs.pyramid(by_row, half_pixel=False)
-        self._levels = dict(_levels(at_least_float32(geometry), self.channels))
+        self._levels = dict(_levels(at_least_float32(geometry).transpose(0, 1), self.channels))
 
     def lookup(self, disparity: Tensor, at: Sites) -> Tensor:
         """Costs (B, len(channels), h, w) around ``disparity`` (B, 1, h, w), feature pixels."""
         pixels = pixels_of(at)
         if pixels is None:
             return at.take(self._costs(disparity, None))
-        return at.rows(self._costs(disparity, pixels)[0].t())  # pyright: ignore[reportAttributeAccessIssue]
+        return at.rows(self._costs(disparity, pixels))  # pyright: ignore[reportAttributeAccessIssue]
 
     def _costs(self, disparity: Tensor, pixels: Tensor | None) -> Tensor:
-        """(B, len(channels), h, w), or (1, len(channels), P) at some of the flattened (B, h, w)."""
+        """(B, len(channels), h, w), or rows (P, len(channels)) at some pixels of the flattened (B, h, w)."""
         counts = [len(run) for run in self._runs if run[0].group == self._groups]
         rows = iter(self._rows.costs(disparity, pixels).split(counts, 1))
-        d, where = at_least_float32(disparity), None
+        d = at_least_float32(disparity)
         if pixels is not None:
-            d, where = d.flatten()[pixels].view(1, 1, -1), Where(pixels, *disparity.shape[-2:])
-        parts = [self._read(d, run, where) if run[0].group < self._groups else next(rows) for run in self._runs]
+            d = d.flatten().index_select(0, pixels)
+        parts = [self._read(d, run, pixels) if run[0].group < self._groups else next(rows) for run in self._runs]
         return torch.cat(parts, 1)
 
-    def _read(self, disparity: Tensor, run: list[Channel], where: Where | None) -> Tensor:
+    def _read(self, disparity: Tensor, run: list[Channel], pixels: Tensor | None) -> Tensor:
         """Channels of one level of the geometry: a window of neighbouring cells gathered once and interpolated."""
         values = self._levels[run[0].level]
         first, last = min(c.offset for c in run), max(c.offset for c in run)
@@ -120,17 +120,22 @@ class GeometryPyramid:
         cells = values.shape[2] - 2
         start = floor.nan_to_num().clamp(-last - 2, cells - first).long()
         window = torch.arange(first, last + 2, device=start.device)
-        if where is None:
+        if pixels is None:
             index = _inside(start + window.view(1, -1, 1, 1), cells)
+            values = values.transpose(0, 1)
             near = values.gather(2, index.unsqueeze(1).expand(-1, values.shape[1], -1, -1, -1))
-        else:
-            near = where.column(values, _inside(start[0] + window.unsqueeze(1), cells))
-        costs = torch.lerp(near[:, :, :-1], near[:, :, 1:], (centre - floor).unsqueeze(1))
-        return torch.stack([costs[:, c.group, c.offset - first] for c in run], 1)
+            costs = torch.lerp(near[:, :, :-1], near[:, :, 1:], (centre - floor).unsqueeze(1))
+            return torch.stack([costs[:, c.group, c.offset - first] for c in run], 1)
+        area = values.shape[-2] * values.shape[-1]
+        plane = _inside(start.unsqueeze(1) + window, cells) + (pixels // area * (cells + 1)).unsqueeze(1)
+        near = cells_at(values.flatten(1), pixels.unsqueeze(1) + plane * area)
+        costs = torch.lerp(near[..., :-1], near[..., 1:], (centre - floor).unsqueeze(1))
+        wide = costs.shape[-1]
+        return picked(costs.transpose(0, 1).flatten(1), [c.group * wide + c.offset - first for c in run])
 
 
 def _levels(values: Tensor, channels: Sequence[Channel]):
-    """(level, values with a cell of zeros before and behind them along disparity) for every level."""
+    """(level, values (G, B, D, h, w) with a cell of zeros before and behind them along D) for every level."""
     values = values.contiguous()
     for level in range(max(c.level for c in channels) + 1):
         if level and values.shape[2] > 1:

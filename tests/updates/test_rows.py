@@ -4,9 +4,13 @@ import pytest
 import torch
 from torch import nn
 
+from polzoo.backbones.cost_volume import AllPairs, OnDemand, RowDifference, RowVolume, row_lookup
+from polzoo.backbones.geometry import correlate, geometry_lookup
 from polzoo.fusions.layers import gating_network, pol_corr_residual
+from polzoo.interfaces import Channel
 from polzoo.updates.flashgru.rows import Grid, Pixels, Rows
 from polzoo.updates.flashgru.rulebook import Rulebook
+from polzoo.updates.sites import EVERYTHING
 
 
 @pytest.fixture(params=[None, 12], ids=["as large as they are", "fixed ahead"])
@@ -79,3 +83,38 @@ def test_arithmetic(at):
         _ = rows + at.grow(1).take(x)
     with pytest.raises(ValueError, match=r"at\.take"):
         _ = rows + x
+
+
+GAPS = [Channel(0, 3), Channel(0, 1), Channel(1, -2), Channel(0, 0)]
+GROUPS = [Channel(0, 1, 2), Channel(1, 0, 1), Channel(0, 0), Channel(0, -1)]
+LOOKUPS = {
+    "all pairs": lambda x, y: AllPairs(x, y).pyramid(row_lookup(3, 2)),
+    "some offsets": lambda x, y: AllPairs(x, y).pyramid(GAPS),
+    "groups": lambda x, y: RowVolume(torch.einsum("bchw,bchv->bchwv", x, y)).pyramid(GROUPS),
+    "on demand": lambda x, y: OnDemand(x, y).pyramid(row_lookup(3, 2), half_pixel=False),
+    "difference": lambda x, y: RowDifference(x, y, [Channel(0, o, c) for c in (2, 0) for o in (2, 0, -1)]),
+    "geometry": lambda x, y: correlate(x, y, 6, 2).pyramid(geometry_lookup(2, 2, 2)),
+    "some of geometry": lambda x, y: correlate(x, y, 6, 2).pyramid(geometry_lookup(2, 2, 2)[::-3]),
+}
+
+
+@pytest.mark.parametrize("empty", [False, True], ids=["", "no pixel"])
+@pytest.mark.parametrize("kind", LOOKUPS)
+def test_lookups_at_pixels_are_lookups_everywhere(at, kind, empty):
+    """Values, and gradients of both views; of disparities inside the image, beyond it and of one that is no number."""
+    if empty:
+        at = Pixels(Rulebook(at.book.mask & False, 1, at.book.budget))
+    views = [image(channels)[:, :4].requires_grad_() for channels in (4, 5)]
+    disparity = 14 * torch.rand(2, 1, 9, 13, generator=torch.Generator().manual_seed(1)) - 3
+    pyramid = LOOKUPS[kind](*views)
+    wide = at.grow(1)
+    found, wanted = pyramid.lookup(disparity, wide), wide.take(pyramid.lookup(disparity, EVERYTHING))
+    torch.testing.assert_close(live(found), live(wanted), atol=1e-5, rtol=1e-5)
+    weight = torch.randn_like(live(wanted))
+    gradients = (torch.autograd.grad((weight * live(rows)).sum(), views, retain_graph=True) for rows in (found, wanted))
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
+    if not empty:
+        disparity[0, 0, 0, 0] = float("nan")
+        nowhere = live(pyramid.lookup(disparity, at)).isnan()
+        assert nowhere[0].all() and nowhere.sum() == nowhere.shape[1]
