@@ -91,6 +91,9 @@ def command() -> None:
     help="A second model, measured in turn; 'plain': the same one as it is trained; or a JSON of an earlier run.",
 )
 @click.option("--compile", "compiled", is_flag=True, help="Compile the models with torch.compile.")
+@click.option(
+    "--images", nargs=2, metavar="LEFT RIGHT", help="Measure on these, resized, where the time follows what is seen."
+)
 def model(model: str, iterations: int | None, against: str | None, compiled: bool, **given: Any) -> None:
     """Time, memory, parameters and operations of MODEL: a checkpoint, or a spec such as 'raft+v2c' with fresh weights.
 

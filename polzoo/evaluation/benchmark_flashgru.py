@@ -33,8 +33,8 @@ from polzoo.evaluation.benchmark_flashgru_forms import (
     Scene,
     dense,
     launched,
-    picture,
 )
+from polzoo.evaluation.benchmark_pair import picture
 from polzoo.evaluation.benchmark_result import DType, Record, Run, Spread
 from polzoo.evaluation.benchmark_timing import Sample, clock, synchronise, take_turns, threads
 from polzoo.interfaces import Encoding, Memory, Pair, Step

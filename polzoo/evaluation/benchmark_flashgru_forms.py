@@ -12,14 +12,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-import cv2
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from polzoo.data.files import read_bytes
-from polzoo.errors import PolzooError
 from polzoo.evaluation.benchmark_flashgru_bytes import Gru, moved, operations
+from polzoo.evaluation.benchmark_pair import picture
 from polzoo.interfaces import Encoding, Host, Memory, Pair, Step
 from polzoo.options import Options
 from polzoo.updates.cells import ConvGRU, SelectiveCell
@@ -141,17 +139,6 @@ class Scene(NamedTuple):
     def put(self, layout: torch.memory_format) -> Scene:
         hidden, context = (tuple(x.contiguous(memory_format=layout) for x in xs) for xs in (self.hidden, self.context))
         return self._replace(hidden=hidden, context=context, cost=self.cost.contiguous(memory_format=layout))
-
-
-def picture(path: Path, size: tuple[int, int]) -> Tensor:
-    """An image file at this height and width, (1, 3, H, W) in [0, 1]."""
-    import numpy as np
-
-    pixels = cv2.imdecode(np.frombuffer(read_bytes(path), np.uint8), cv2.IMREAD_COLOR)
-    if pixels is None:
-        raise PolzooError(f"{path} is no image")
-    pixels = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_AREA)
-    return torch.from_numpy(pixels).permute(2, 0, 1).unsqueeze(0) / 255
 
 
 def cell_of(unit: type[ConvGRU], channels: int, device: str, dtype: torch.dtype) -> SelectiveCell:

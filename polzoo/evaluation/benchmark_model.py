@@ -7,16 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from polzoo.errors import PolzooError, one_line
+from polzoo.evaluation.benchmark_pair import pair
 from polzoo.evaluation.benchmark_result import Form, Setting
 from polzoo.evaluation.subject import open_subject
 from polzoo.model import StereoModel
 from polzoo.weights import place
-
-SHIFT = 16
-"""Disparity of the pair that models are measured on, pixels."""
 
 
 class Ready:
@@ -66,11 +63,3 @@ class Ready:
         for kind, part in parts.items():
             modules |= {f"{kind}.{name}": child for name, child in part.named_children()}
         return {name: sum(p.numel() for p in module.parameters()) for name, module in modules.items()}
-
-
-def pair(setting: Setting) -> tuple[Tensor, Tensor]:
-    """A textured plane at ``SHIFT`` pixels of disparity, the same for every model: two views (1, 3, H, W)."""
-    generator = torch.Generator().manual_seed(setting.seed)
-    noise = torch.rand(1, 3, setting.height // 4 + 1, (setting.width + SHIFT) // 4 + 1, generator=generator)
-    texture = F.interpolate(noise, (setting.height, setting.width + SHIFT), mode="bilinear", align_corners=False)
-    return texture[..., : setting.width].contiguous(), texture[..., SHIFT:].contiguous()

@@ -36,8 +36,9 @@ def about_run(setting: Setting, run: Run) -> list[str]:
     """Size, device, rounds, machine and versions, and whether the machine had other things to do."""
     load = "" if run.load is None else f"; load {run.load:.1f} at the start"
     busy = ", so other programs took part: CPU time is the fairer figure" * run.busy
+    seen = "" if setting.images is None else f" of {' and '.join(setting.images)}"
     return [
-        f"{setting.height} × {setting.width}, batch 1, {setting.dtype}, {setting.device}, {threads(setting)}, "
+        f"{setting.height} × {setting.width}{seen}, batch 1, {setting.dtype}, {setting.device}, {threads(setting)}, "
         f"{setting.rounds} rounds after {setting.warmup}, {run.date}",
         run.machine + load + busy,
         ", ".join(f"{name} {version}" for name, version in run.versions.items()),

@@ -27,7 +27,8 @@ class Record(BaseModel):
 
 
 class Setting(Record):
-    """How a benchmark runs: batch 1, no gradients; ``rounds`` count after ``warmup`` that do not."""
+    """How a benchmark runs: batch 1, no gradients; ``rounds`` count after ``warmup`` that do not; ``images``, left and
+    right, are resized."""
 
     height: int = 320
     width: int = 736
@@ -38,6 +39,7 @@ class Setting(Record):
     warmup: int = 1
     compile: bool = False
     seed: int = 0
+    images: tuple[str, str] | None = None
 
 
 class Spread(Record):

@@ -82,6 +82,8 @@ def test_help_shows_all_three(run: Run) -> None:
         (["raft", "--iterations", "0"], "--iterations"),
         (["raft", "--dtype", "int8"], "--dtype"),
         (["raft", "--seed", "-1"], "--seed"),
+        (["raft-lite", "--images", __file__, __file__], "test_bench.py is no image"),
+        (["raft-lite", "--images", "/nowhere.png", __file__], "/nowhere.png"),
         (["raft", "--device", "meta", "--threads", "1"], "cannot be measured"),
         (["raft", "--json", "/dev/null/x"], "is a file, not a folder"),
         (["raft", "--json", "."], "is a folder; name a file"),

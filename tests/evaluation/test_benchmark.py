@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -18,8 +19,9 @@ from polzoo.errors import PolzooError
 from polzoo.evaluation import benchmark, benchmark_fusions, benchmark_page, benchmark_report
 from polzoo.evaluation.benchmark import bench
 from polzoo.evaluation.benchmark_memory import footprint, fresh
+from polzoo.evaluation.benchmark_pair import pair
 from polzoo.evaluation.benchmark_parts import Operations, Peak, operations, watched
-from polzoo.evaluation.benchmark_result import FusionResult, Result, Setting, Spread, read, text
+from polzoo.evaluation.benchmark_result import FusionResult, Result, Run, Setting, Spread, read, text
 from polzoo.evaluation.benchmark_timing import order, take_turns
 from polzoo.evaluation.subject import open_subject
 from polzoo.memory import LivePeak, estimate, peak
@@ -240,6 +242,20 @@ def test_history_compares_like_with_like(result: Result, tmp_path: Path) -> None
     rows = benchmark_report.history([tmp_path / "late.json", tmp_path / "early.json"]).splitlines()
     assert "early.json" in rows[1] and rows[1].endswith("1.00   1.00    1.00")
     assert "late.json" in rows[3] and rows[3].endswith("1.00   1.00    2.00")
+
+
+def test_images_are_resized_and_named(tmp_path: Path) -> None:
+    files = []
+    for name, grey in (("left", 51), ("right", 102)):
+        files.append(str(tmp_path / f"{name}.png"))
+        cv2.imwrite(files[-1], np.full((30, 50, 3), grey, np.uint8))
+    setting = SETTING.model_copy(update={"images": tuple(files)})
+    views = pair(setting)
+    assert [tuple(view.shape) for view in views] == [(1, 3, 64, 96)] * 2
+    torch.testing.assert_close([view.mean() for view in views], [torch.tensor(0.2), torch.tensor(0.4)])
+    assert not torch.equal(*pair(SETTING))
+    run = Run.now("polzoo bench …", "cpu", 1)
+    assert f"64 × 96 of {files[0]} and {files[1]}, batch 1" in benchmark_report.about_run(setting, run)[0]
 
 
 def test_bad_settings() -> None:
