@@ -14,13 +14,11 @@ from pathlib import Path
 from statistics import median
 
 import torch
+from pip_step import pruning
 from record import made, write
 from torch import Tensor
 
-import polzoo
 from polzoo.data.loader import collate
-from polzoo.recipes.options import PipOptions
-from polzoo.recipes.pip import Pip
 from polzoo.spec import parse_part
 from polzoo.zoo import instantiate
 
@@ -69,10 +67,8 @@ def stage(name: str, n: int, k: int, batches: list[dict[str, Tensor]]) -> list[d
 
 def pulls(name: str, n: int, k: int, options: dict, batches: list[dict[str, Tensor]]) -> list[Tensor]:
     """The gradient of one term with respect to the update cell, all parameters in a row, for each batch."""
-    teacher, student = polzoo.load(name), polzoo.load(name)
-    teacher.settings = teacher.settings.model_copy(update={"iterations": n})
-    student.settings = student.settings.model_copy(update={"iterations": k})
-    pip, trained = Pip(PipOptions(**options), student, teacher).train(), list(student.update.parameters())
+    pip = pruning(name, n, k, options)
+    trained = list(pip.model.update.parameters())
     each = [torch.autograd.grad(pip(batch)["loss"], trained, materialize_grads=True) for batch in batches]
     return [torch.cat([one.flatten() for one in found]) for found in each]
 

@@ -26,7 +26,7 @@ from polzoo.recipes.study import ARMS
 from polzoo.spec import parse_part
 from polzoo.zoo import instantiate
 
-MIXTURES = {"paper": ARMS["paper"], "shipped": ARMS["every step, right teacher"]}
+MIXTURES = {"paper": ARMS["paper"], "shipped": ARMS["light, every step"]}
 
 
 def main() -> None:
@@ -59,10 +59,7 @@ def main() -> None:
 
 def stage(name: str, n: int, k: int, options: dict, batch: dict, rounds: int) -> dict[str, float]:
     """Medians in ms of one stage's parts, of its step and of what the bound allows."""
-    teacher, student = polzoo.load(name), polzoo.load(name)
-    teacher.settings = teacher.settings.model_copy(update={"iterations": n})
-    student.settings = student.settings.model_copy(update={"iterations": k})
-    pip = Pip(PipOptions(**options), student, teacher).train()
+    pip = pruning(name, n, k, options)
     prepared = pip.prepare(batch)
 
     def refine(iterations: int) -> None:
@@ -86,6 +83,14 @@ def stage(name: str, n: int, k: int, options: dict, batch: dict, rounds: int) ->
     frozen = prepare + one - update
     bound = 1.05 * (frozen + (n + 3 * k) * update)
     return {"n": n, "k": k, "frozen": frozen, "update": update, "step": step, "bound": bound, "ratio": step / bound}
+
+
+def pruning(name: str, n: int, k: int, options: dict) -> Pip:
+    """A checkpoint at the start of being pruned from n iterations to k: the student is its truncated teacher."""
+    teacher, student = polzoo.load(name), polzoo.load(name)
+    teacher.settings = teacher.settings.model_copy(update={"iterations": n})
+    student.settings = student.settings.model_copy(update={"iterations": k})
+    return Pip(PipOptions(**options), student, teacher).train()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Record what is public: ``python docs/make_surface.py`` writes docs/surface.json, once for each release.
 
 A line for each hook, each public class, function, method and attribute, each component with its options, and each
-command with its flags. ``tests/test_stability.py`` compares what there is with what was recorded last; what it allows
-is on ``docs/stability.md``.
+command with its arguments, its flags and their defaults. ``tests/test_stability.py`` compares what there is with what
+was recorded last; what it allows is on ``docs/stability.md``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ PUBLIC: dict[str, tuple[str, ...]] = {
 
 
 def surface() -> dict[str, str]:
-    """What is public now: a name → its arguments, an attribute's type, or nothing."""
+    """What is public now: a name → its arguments, ``=`` (of a flag, with its default) if it may be left out, or
+    nothing."""
     return dict(sorted([*_hooks(), *_names(), *_components(), *_commands()]))
 
 
@@ -111,16 +112,32 @@ def _commands() -> Iterator[tuple[str, str]]:
     from polzoo.cli.app import COMMANDS
 
     def walk(words: str, command: click.Command) -> Iterator[tuple[str, str]]:
-        yield words, ""
+        given = [one for one in command.params if isinstance(one, click.Argument)]
+        yield words, ", ".join(word for one in given for word in _words(one))
         for one in command.params:
-            for flag in one.opts if isinstance(one, click.Option) else ():
-                yield f"{words} {flag}", ""
+            if isinstance(one, click.Option):
+                yield from ((f"{words} {flag}", _default(one)) for flag in (*one.opts, *one.secondary_opts))
         for name, inner in getattr(command, "commands", {}).items():
             yield from walk(f"{words} {name}", inner)
 
     for name, (target, _) in COMMANDS.items():
         module, _, attribute = target.partition(":")
         yield from walk(f"polzoo {name}", getattr(importlib.import_module(module), attribute))
+
+
+def _words(one: click.Argument) -> Iterator[str]:
+    """``"left"``, ``"root="``, ``"*names"``; of several that may not be none, ``"names", "*names"``."""
+    if one.nargs == 1 or one.required:
+        yield f"{one.name}" + ("" if one.required else "=")
+    if one.nargs != 1:
+        yield f"*{one.name}"
+
+
+def _default(one: click.Option) -> str:
+    """``"=5"``; ``"="`` where it is no plain value, and nothing where the option must be given."""
+    found = one.get_default(click.Context(click.Command("")))
+    plain = json.dumps(found, ensure_ascii=False) if isinstance(found, str | int | float) else ""
+    return "" if one.required else f"={plain}"
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib
 import importlib.util
@@ -96,6 +97,14 @@ class Entry:
             raise PolzooError(f"{self}: its config {self.config!r} is not a subclass of polzoo.options.Options")
         return found
 
+    def extras(self) -> list[str]:
+        """Extras of polzoo, ``["polzoo[timm]"]``, that its module asks for at its top; nothing is imported for it."""
+        nodes = source(self.target).body
+        names = [one.name for node in nodes if isinstance(node, ast.Import) for one in node.names]
+        names += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+        found = {_PACKAGES.get(name.partition(".")[0], "") for name in names}
+        return sorted(one for one in found if one.startswith(f"{OURS}["))
+
     def folder(self) -> Path | None:
         """A checkpoint's folder inside the package it came in (which is not imported); None for one on the Hub."""
         if self.kind != "checkpoint" or self.target.startswith("hf:"):
@@ -136,6 +145,23 @@ class Entry:
                 raise
             hint = f"; {broken} is broken here: pip install --force-reinstall {_PACKAGES[broken]!r}" if broken else ""
             raise PolzooError(f"{self} cannot be imported: {one_line(error)}{hint}") from error
+
+
+def source(target: Any) -> ast.Module:
+    """The module of ``"package.module:Class"`` as it is written, read without importing anything; empty if it cannot
+    be."""
+    module, _, _ = target.partition(":") if isinstance(target, str) else ("", "", "")
+    top, *inner = module.split(".")
+    try:
+        found = importlib.util.find_spec(top)  # of a top-level package: imports nothing
+        root = Path(found.origin) if found and found.origin else None
+        if root is None:
+            return ast.Module([], [])
+        base = root.parent.joinpath(*inner)
+        beside = (p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file())
+        return ast.parse((next(beside, root) if inner else root).read_text(encoding="utf-8"))
+    except (ImportError, OSError, ValueError, SyntaxError):
+        return ast.Module([], [])
 
 
 def _broken_extra(error: Exception) -> str:

@@ -443,9 +443,12 @@ class Recipe(nn.Module):
 
     ``options`` are the recipe's own, with ``weight_decay`` and ``eps`` of the optimiser among them. One whose class
     says ``teacher = True`` is made of a second, frozen model that it learns from: ``Recipe(options, model, teacher)``.
+    One that says ``needs_truth = False`` takes pairs without a true disparity, too: in a batch that is NaN, and their
+    ``valid`` False.
     """
 
     teacher: ClassVar[bool] = False
+    needs_truth: ClassVar[bool] = True
     model: StereoModel
     options: Any
 

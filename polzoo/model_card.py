@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from polzoo import hub
+from polzoo import cards, hub
 from polzoo.config import CARD, EVAL, PICTURE, RECIPE, Config, read_alias
 from polzoo.errors import PolzooError, one_line
 from polzoo.execution import COST, MOST
@@ -53,7 +54,8 @@ def render(folder: Path, address: str) -> str:
     """
     config, results = effective(folder), evaluations(folder)
     name = address.rstrip("/").rpartition("/")[2].partition("@")[0]
-    lines = [*_front(name, folder, config, results), f"# {name}", "", *_about(folder, config, address), *_use(address)]
+    lines = [*_front(name, folder, config, results), f"# {name}", "", *_about(folder, config, address)]
+    lines += _use(config, address)
     lines += [*_limits(config, results), *_training(folder, config), *_results(results, address)]
     return "\n".join([*lines, BEGIN, own_words(folder), END, ""])
 
@@ -154,8 +156,13 @@ def _input(config: Config) -> str:
     return f"{views}; {analysers}" + ("" if block.needs == "pair" else f"; maps of {block.needs}")
 
 
-def _use(address: str) -> Iterator[str]:
-    yield from ("## Use", "", "```python", "import polzoo", "", f'model = polzoo.load("{address}")')
+def _use(config: Config, address: str) -> Iterator[str]:
+    yield from ("## Use", "")
+    for kind, part in config.model.items():
+        entry = registry().find(kind, part["name"])
+        for extra in entry.extras() if entry else ():
+            yield from (f"`{part['name']}` needs more than polzoo alone: `pip install {extra!r}`.", "")
+    yield from ("```python", "import polzoo", "", f'model = polzoo.load("{address}")')
     yield from ('disparity = model.predict("left.png", "right.png")  # (H, W) float32, pixels', "```", "")
     yield from ("```bash", f"polzoo predict left.png right.png --model {address}", "```", "")
 
@@ -216,9 +223,28 @@ def _known(folder: Path, config: Config) -> Iterator[str]:
     if how:
         yield f"* how: {', '.join(how)}"
     if (folder / RECIPE).exists():
-        yield f"* again: `polzoo train {RECIPE}`, with the file of this folder"
+        yield f"* again: {_again(folder, config)}"
     if made.note:
         yield f"* note: {made.note}"
+
+
+def _again(folder: Path, config: Config) -> str:
+    """The command that trains a checkpoint once more. For a stage of pruning whose parent is not published it is the
+    shipped recipe that makes both, or else takes a parent of the reader's own."""
+    recipe = tomllib.loads((folder / RECIPE).read_text(encoding="utf-8"))
+    parent = recipe.get("teacher")
+    if parent is None or "/" in parent or parent in {card.name for card in cards.checkpoints()}:
+        return f"`polzoo train {RECIPE}`, with the file of this folder"
+    if config.base and (chain := _chain(config.base.name)):
+        return f"`polzoo train {chain}`, which makes `{parent}` and then this"
+    own = f"`polzoo train {RECIPE} --set teacher=DIR --set init.from=DIR`"
+    return f"{own}, with the file of this folder and DIR the path of `{parent}`"
+
+
+def _chain(model: str) -> str | None:
+    """The shipped recipe that prunes a model in stages; it says both itself, whatever its base."""
+    tables = {name: tomllib.loads(file.read_text(encoding="utf-8")) for name, file in cards.recipes().items()}
+    return next((name for name, table in tables.items() if table.get("stages") and table.get("model") == model), None)
 
 
 def _results(results: Sequence[Result], address: str) -> Iterator[str]:

@@ -148,19 +148,62 @@ def test_what_a_plugin_prints_never_reaches_standard_output(site: Callable[..., 
         assert shown.stderr.splitlines()[:2] == ["import", "hook"]
 
 
-def test_a_chatty_plugin_leaves_the_json_of_an_evaluation_alone(site: Callable[..., Path]) -> None:
-    """As docs/plugins.md has it: in a hook it may print, where it runs it prints to stderr itself."""
-    root = site(
-        'print("import")\n@hookimpl\ndef baselines(register):\n    print("hook")\n    '
-        'register("chatty", "hostile_net:Chatty", ' + REGISTERED,
-        hostile_net="import sys\nimport numpy as np\nclass Chatty:\n"
-        "    def __init__(self, options):\n        pass\n"
-        "    def __call__(self, left, right):\n"
-        '        print("call", file=sys.stderr)\n        return np.ones(left.shape[1:], np.float32)\n',
-    )
-    shown = cli(root, "eval", "chatty", "--json", "--data", "synthetic(seed=1,length=1,height=64,width=96)")
-    assert shown.returncode == 0, shown.stderr
-    assert json.loads(shown.stdout) and shown.stderr.splitlines()[:3] == ["import", "hook", "call"]
+CHATTY = """
+print("module")
+import numpy as np
+from polzoo.data.sample import Sample
+from polzoo.interfaces import Fusion
+class Talks:
+    def __init__(self, options):
+        print("made")
+class Base(Talks):
+    def __call__(self, left, right):
+        print("run")
+        return np.ones(left.shape[1:], np.float32)
+class Pairs(Talks):
+    def __len__(self):
+        return 1
+    def __getitem__(self, index):
+        print("run")
+        view, one = np.full((3, 64, 96), 0.5, np.float32), np.ones((1, 64, 96), np.float32)
+        return Sample(view, view, 1.0, one, one > 0, name="x")
+class Mix(Fusion):
+    def __init__(self, options, host):
+        super().__init__(options, host)
+        print("made")
+    def modulate_lookup(self, cost, pol, disparity, step, at):
+        print("run")
+        return cost
+"""
+KINDS = {"fusion": "mix", "dataset": "pairs", "baseline": "base"}
+TALKS = "".join(
+    f'@hookimpl\ndef {kind}s(register):\n    register("chatty-{name}", "hostile_net:{name.capitalize()}", {REGISTERED}'
+    for kind, name in KINDS.items()
+)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["build", TINY + "+chatty-mix"],
+        ["eval", "chatty-base", "--data", "chatty-pairs"],
+        ["eval", "chatty-base", "--data", "chatty-pairs", "--out", "{out}"],
+        ["analyze", TINY + "+chatty-mix", "--data", "chatty-pairs", "--iterations", "1"],
+        ["data", "check", "chatty-pairs"],
+        ["data", "stats", "chatty-pairs"],
+    ],
+    ids=["build", "eval", "eval --out", "analyze", "data check", "data stats"],
+)
+def test_what_a_component_prints_is_no_part_of_the_json(
+    arguments: list[str], here: Callable[..., None], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    here(TALKS, hostile_net=CHATTY)
+    given = [one.format(out=tmp_path / "out") for one in arguments]
+    assert main([*given, "--json"]) in (0, 1)  # the faults of a data set
+    shown = capsys.readouterr()
+    assert json.loads(shown.out) and {"module", "made", "run"} <= set(shown.err.split())
+    assert main(given) in (0, 1), "and a command without --json is as it was"
+    assert "made" in capsys.readouterr().out
 
 
 def test_a_builtin_is_not_overridden(here: Callable[..., None]) -> None:

@@ -64,6 +64,14 @@ def test_every_figure_has_a_command_that_parses(name):
         assert main([words[0], "--help"]) == 0
 
 
+@pytest.mark.parametrize("name", cards.folders())
+def test_what_has_to_be_installed_is_said(name):
+    """The backbone whose spec needs timm says so before the snippet that would fail without it."""
+    use = (cards.folders()[name] / "README.md").read_text().partition("## Use")[2].partition("```")[0]
+    said = "`repvit` needs more than polzoo alone: `pip install 'polzoo[timm]'`."
+    assert use.split("\n")[2:-1] == ([said, ""] if polzoo.load(name).spec.backbone.name == "repvit" else [])
+
+
 def test_every_figure_stands_in_the_evaluation():
     card = model_card.render(NANO, "polstereo-nano").partition("## Results")[2]
     for result in model_card.evaluations(NANO):

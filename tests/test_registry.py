@@ -209,6 +209,20 @@ def test_a_registration_after_the_hook_returned_is_refused() -> None:
     assert zoo.entries() == []
 
 
+def test_repvit_alone_asks_for_an_extra():
+    """With the extras hidden it alone cannot be imported: what is read from the source is what holds."""
+    script = (
+        "import sys; sys.modules |= dict.fromkeys(('timm', 'torchvision'))\n"
+        "from polzoo.errors import PolzooError\nfrom polzoo.registry import Registry\n"
+        "def works(entry):\n    try:\n        return bool(entry.load())\n"
+        "    except PolzooError:\n        return False\n"
+        "entries = [one for one in Registry.installed([]).entries() if one.kind != 'checkpoint']\n"
+        "print([(one.name, one.extras()) for one in entries if one.extras() or not works(one)])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    assert done.stdout == "[('repvit', ['polzoo[timm]'])]\n", done.stderr
+
+
 def test_a_chatty_plugin_keeps_standard_output_clean(capsys: pytest.CaptureFixture[str]) -> None:
     def implementation(register: Any) -> None:
         print("hello")

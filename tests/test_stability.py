@@ -24,6 +24,12 @@ RECORDED = json.loads((DOCS / "surface.json").read_text(encoding="utf-8"))
 OVERRIDDEN = "polzoo.interfaces."
 """What a component implements: an argument more would break it, even an optional one."""
 
+OPTION = re.compile(r"([a-z]+ [a-z0-9-]+)\(\w+\)")
+"""``fusion v1(x)``: of a component."""
+
+FLAG = re.compile(r"(polzoo [a-z0-9 -]*[a-z0-9]) -[\w-]+")
+"""``polzoo data check --limit``: of a command."""
+
 Version = tuple[int, ...]
 
 
@@ -41,12 +47,16 @@ def broken(old: dict[str, str], new: dict[str, str]) -> dict[str, str]:
     found = {name: "is gone" for name in old.keys() - new.keys()}
     for name in old.keys() & new.keys():
         exact = name.startswith(OVERRIDDEN) and not name.endswith(".__init__")
-        if exact and old[name] != new[name]:
+        if FLAG.fullmatch(name):
+            if old[name] and old[name] != new[name]:
+                found[name] = f"could be left out ({old[name]}), and now ({new[name]})"
+        elif exact and old[name] != new[name]:
             found[name] = f"is overridden with ({old[name]}), not ({new[name]})"
         elif not exact and not _takes(new[name], old[name]):
             found[name] = f"was called with ({old[name]}) and takes ({new[name]})"
     for name in new.keys() - old.keys():
-        if re.fullmatch(r"[a-z]+ [a-z0-9-]+\(\w+\)", name) and not new[name] and name.partition("(")[0] in old:
+        whole = OPTION.fullmatch(name) or FLAG.fullmatch(name)
+        if whole and not new[name] and whole[1] in old:
             found[name] = "is a new option without a default"
     return found
 
@@ -109,7 +119,14 @@ def test_the_record_holds_what_matters() -> None:
         "polzoo.interfaces.Fusion.modulate_lookup": "self, cost, pol, disparity, step, at",
         "polzoo.hookspecs.Register.__call__": "self, name, target, *, config=, summary, licence, sha256=",
         "backbone raft-lite(width)": "=",
-        "polzoo list --json": "",
+        "polzoo list": "kind=, pattern=",
+        "polzoo list --json": "=false",
+        "polzoo pull": "names, *names",
+        "polzoo eval": "*models",
+        "polzoo data show": "dataset, index",
+        "polzoo data show --out": "",
+        "polzoo bench model --size": '="320x736"',
+        "polzoo bench flashgru --no-compile": "=true",
     }
     assert {name: surface.get(name) for name in wanted} == wanted
 
@@ -118,6 +135,8 @@ def test_the_page_says_it() -> None:
     for words in ("only ever added", "POLZOO_API", "two minor versions", "surface.json", "DeprecationWarning"):
         assert words in PAGE
     assert f"It is {POLZOO_API}, and changes only" in PAGE
+    hooks = [f"`{name}({RECORDED['surface'][f'hook {name}']})`" for name in HOOKS]
+    assert re.findall(r"`[a-z]+\((?:register|app)\)`", PAGE) == hooks
 
 
 def test_deprecations_last_two_minor_versions() -> None:
@@ -195,6 +214,16 @@ def test_a_call_that_fitted_fits(old: str, new: str, good: bool) -> None:
         ({"fusion v1(x)": "="}, {"fusion v1(x)": ""}, ["fusion v1(x)"]),
         ({OVERRIDDEN + "F.encode": "self, a"}, {OVERRIDDEN + "F.encode": "self, a, b="}, [OVERRIDDEN + "F.encode"]),
         ({"polzoo list --json": ""}, {"polzoo list": ""}, ["polzoo list --json"]),
+        ({"polzoo list": "kind="}, {"polzoo list": "kind"}, ["polzoo list"]),
+        ({"polzoo list": "kind="}, {"polzoo list": "kind=, pattern="}, []),
+        ({"polzoo pull": "*names"}, {"polzoo pull": "names, *names"}, ["polzoo pull"]),
+        ({"polzoo x y --z": '="a, b"'}, {"polzoo x y --z": '="a"'}, ["polzoo x y --z"]),
+        ({"polzoo x y --z": "=false"}, {"polzoo x y --z": "="}, ["polzoo x y --z"]),
+        ({"polzoo x y --z": "="}, {"polzoo x y --z": ""}, ["polzoo x y --z"]),
+        ({"polzoo x y --z": ""}, {"polzoo x y --z": "=1"}, []),
+        ({"polzoo x y": ""}, {"polzoo x y": "", "polzoo x y --z": ""}, ["polzoo x y --z"]),
+        ({"polzoo x y": ""}, {"polzoo x y": "", "polzoo x y --z": "=1"}, []),
+        ({"polzoo x": ""}, {"polzoo x": "", "polzoo x y": "", "polzoo x y --z": ""}, []),
     ],
 )
 def test_what_breaks_a_promise_is_named(old: dict[str, str], new: dict[str, str], names: list[str]) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from polzoo.cli.answer import answer, json_option
+
 
 class Thresholds(click.ParamType):
     """``0.01,0.05,0.25``."""
@@ -36,7 +38,7 @@ class Thresholds(click.ParamType):
     "--thresholds", type=Thresholds(), default="0.01,0.05,0.25", show_default=True, help="A pixel moves above these."
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for analysis.png and analysis.json.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@json_option
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of fresh weights.")
 @click.option("--device", default="cpu", show_default=True, help="Where the model runs.")
 def command(
@@ -127,4 +129,4 @@ def _show(analysis: Any, out: Path | None, as_json: bool) -> None:
         }
         for path in write_all(files):
             click.echo(f"written: {path}", err=True)
-    click.echo(json if as_json else table(analysis), nl=not as_json)
+    answer(json if as_json else table(analysis), nl=not as_json)

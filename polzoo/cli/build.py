@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from polzoo.cli.answer import answer, json_option
+
 if TYPE_CHECKING:
     from polzoo.model import StereoModel
 
@@ -21,7 +23,7 @@ SIZE = 320, 736
 @click.option(
     "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Seed of the fresh weights."
 )
-@click.option("--json", "as_json", is_flag=True, help="A JSON object, for programs.")
+@json_option
 def command(spec: str, folder: Path | None, seed: int, as_json: bool) -> None:
     """Build SPEC, such as 'raft-lite+v2c', with fresh weights and show parts, parameters and memory."""
     import torch
@@ -36,7 +38,7 @@ def command(spec: str, folder: Path | None, seed: int, as_json: bool) -> None:
 
         provenance = {"seed": seed, "note": "fresh weights"}
         found["saved"] = str(save(model, folder, summary="fresh weights, untrained", provenance=provenance))
-    click.echo(json.dumps(found, indent=1, ensure_ascii=False) if as_json else _text(found))
+    answer(json.dumps(found, indent=1, ensure_ascii=False) if as_json else _text(found))
 
 
 def describe(model: StereoModel) -> dict[str, Any]:

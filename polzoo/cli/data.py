@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
+from polzoo.cli.answer import answer, json_option
+
 DATASET = click.argument("dataset", metavar="NAME|FOLDER|CSV")
 LIMIT = click.option("--limit", type=click.IntRange(min=1), help="Only the first so many pairs.")
-JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 
 @click.group("data", short_help="Check, count and look at a data set.")
@@ -25,7 +26,7 @@ def command() -> None:
 @command.command("check", short_help="Find what is wrong with a data set; exit code 1 if anything is.")
 @DATASET
 @LIMIT
-@JSON
+@json_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for report.html, with pictures, and report.json.")
 def check_command(dataset: str, limit: int | None, as_json: bool, out: Path | None) -> int:
     """Read every pair of a data set and say what is wrong with it.
@@ -53,14 +54,14 @@ def check_command(dataset: str, limit: int | None, as_json: bool, out: Path | No
     if out is not None:
         for path in write_all({out / "report.html": page(report, pairs, name), out / "report.json": found.encode()}):
             click.echo(f"written: {path}", err=True)
-    click.echo(found if as_json else text(report, name))
+    answer(found if as_json else text(report, name))
     return 1 if report.problems else 0
 
 
 @command.command("stats", short_help="Sizes, disparities, what is known, and how bright the views are.")
 @DATASET
 @LIMIT
-@JSON
+@json_option
 def stats_command(dataset: str, limit: int | None, as_json: bool) -> None:
     """Count what is in a data set."""
     import json
@@ -70,7 +71,7 @@ def stats_command(dataset: str, limit: int | None, as_json: bool) -> None:
 
     pairs, name = open_data(dataset)
     found = {"data": name, **stats(pairs, limit=limit, progress=_bar("counting"))}
-    click.echo(json.dumps(found, indent=1, ensure_ascii=False) if as_json else f"{name}\n{table(found)}")
+    answer(json.dumps(found, indent=1, ensure_ascii=False) if as_json else f"{name}\n{table(found)}")
 
 
 @command.command("show", short_help="Draw one pair with all that is known of it.")

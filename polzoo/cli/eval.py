@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from polzoo.cli.answer import answer, json_option
 from polzoo.errors import PolzooError
 
 
@@ -24,7 +25,7 @@ from polzoo.errors import PolzooError
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first so many pairs.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for eval.json and report.html; resumes there.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@json_option
 @click.option("--iterations", type=click.IntRange(1, 1000), help="Refinement steps. [default: the checkpoint's own]")
 @click.option("--metric", "metrics", multiple=True, help="A further registered metric, such as 'bad(threshold=0.5)'.")
 @click.option("--device", default="cpu", show_default=True, help="Where models run; torchrun starts several processes.")
@@ -62,6 +63,7 @@ def command(
     analysers='none': plain RGB. With --out a run that was killed goes on where it was.
     """
     if listing:
+        _refuse("--list", json=as_json)
         _list()
         return
     if not models:
@@ -107,7 +109,7 @@ def _evaluate(
         results.append(evaluate(models, pairs, data=name, protocol=rules, metrics=chosen, out=folder, **options))
     if _rank():
         return
-    click.echo(report.text(results) if as_json else "\n\n".join(map(report.table, results)), nl=not as_json)
+    answer(report.text(results) if as_json else "\n\n".join(map(report.table, results)), nl=not as_json)
     if out is not None:
         click.echo(f"written: {report.write(results, out)}", err=True)
         page = _page(models, results, opened, options).encode()

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import importlib.util
 import inspect
 import json
-from pathlib import Path
 
 import click
 
 from polzoo import cards
-from polzoo.components import KINDS, Entry, kind_of
+from polzoo.components import KINDS, Entry, kind_of, source
 from polzoo.errors import PolzooError, unknown
 from polzoo.registry import registry
 
@@ -66,6 +64,8 @@ def _show_head(title: str, summary: str, entry: Entry) -> None:
     code_alone = " (of the code; data comes under its owners' terms)" if entry.kind == "dataset" else ""
     click.echo(f"licence  {entry.licence}{code_alone}")
     click.echo(f"from     {entry.distribution} {entry.version}".rstrip())
+    for extra in entry.extras():
+        click.echo(f"needs    pip install {extra!r}")
 
 
 def _show_checkpoint(card: cards.Checkpoint) -> None:
@@ -138,21 +138,6 @@ def docstring(target: object) -> str:
     """The docstring of a class named ``package.module:Class``, read from its source without importing anything."""
     if not isinstance(target, str):
         return inspect.getdoc(target) or ""
-    module, _, name = target.partition(":")
-    top, *inner = module.split(".")
-    try:
-        found = importlib.util.find_spec(top)  # of a top-level package: imports nothing
-        root = Path(found.origin) if found and found.origin else None
-        if root is None:
-            return ""
-        base = root.parent.joinpath(*inner)
-        file = (
-            root
-            if not inner
-            else next((p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()), root)
-        )
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-    except (ImportError, OSError, ValueError, SyntaxError):
-        return ""
-    classes = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
+    name = target.partition(":")[2]
+    classes = (node for node in source(target).body if isinstance(node, ast.ClassDef) and node.name == name)
     return next((ast.get_docstring(node) or "" for node in classes), "")

@@ -7,6 +7,7 @@ import json
 import click
 
 from polzoo.cards import checkpoints, recipe_summary, recipes
+from polzoo.cli.answer import answer, json_option
 from polzoo.components import KINDS, OURS, Entry, kind_of, matches
 from polzoo.errors import unknown
 from polzoo.registry import registry
@@ -20,7 +21,7 @@ HEADINGS = {**KINDS, RECIPE_FILE: "recipe files (polzoo train NAME)"}
 @click.command("list", short_help="List components and checkpoints.")
 @click.argument("kind", required=False)
 @click.argument("pattern", required=False)
-@click.option("--json", "as_json", is_flag=True, help="A JSON array, for programs.")
+@json_option
 def command(kind: str | None, pattern: str | None, as_json: bool) -> None:
     """List components and checkpoints: all, those of one KIND (fusion, checkpoints, …), or those fitting a PATTERN.
 
@@ -34,7 +35,7 @@ def command(kind: str | None, pattern: str | None, as_json: bool) -> None:
     else:
         rows = _rows(kind_of(kind) if kind else None, pattern)
     if as_json:
-        click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        answer(json.dumps(rows, indent=1, ensure_ascii=False))
     else:
         _print(rows)
     failed = [info.name for info in registry().plugins if info.error]

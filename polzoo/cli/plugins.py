@@ -7,13 +7,14 @@ from typing import Any
 
 import click
 
+from polzoo.cli.answer import answer, json_option
 from polzoo.cli.app import COMMANDS
 from polzoo.components import KINDS
 from polzoo.registry import PluginInfo, registry
 
 
 @click.command("plugins", short_help="List plugins, what they bring and their errors.")
-@click.option("--json", "as_json", is_flag=True, help="A JSON array, for programs.")
+@json_option
 def command(as_json: bool) -> None:
     """List the plugins with the components they bring and their errors.
 
@@ -22,7 +23,7 @@ def command(as_json: bool) -> None:
     registry().commands(taken=COMMANDS)
     plugins = [_row(info) for info in registry().plugins]
     if as_json:
-        click.echo(json.dumps(plugins, indent=1, ensure_ascii=False))
+        answer(json.dumps(plugins, indent=1, ensure_ascii=False))
         return
     for row in plugins:
         origin = f" ({row['distribution']} {row['version']})".replace(" )", ")") if row["distribution"] else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,7 @@ def pip(
     from polzoo.cli.train import terminable
     from polzoo.data.files import write_all
     from polzoo.data.formats import encode_image
+    from polzoo.errors import PolzooError
     from polzoo.evaluation import page as marked
     from polzoo.recipes.study import Plan, Study, halvings
 
@@ -66,6 +68,8 @@ def pip(
         key: _numbers(text, kind) for key, text, kind in (("stages", stages, int), ("rates", rates, float)) if text
     }
     given |= {"arms": tuple(arm.strip() for arm in arms.split(";"))} if arms else {}
+    if not math.isfinite(budget):
+        raise PolzooError(f"--budget is a finite factor above 0, not {budget:g}")
     given["steps"] = max(1, round(budget * given["steps"]))
     plan = Plan(model=model, **{key: value for key, value in given.items() if value is not None})
     plan = plan if plan.stages else halvings(plan)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
+
+if TYPE_CHECKING:
+    from polzoo.recipes.config import TrainingConfig
 
 
 @click.command(name="train")
@@ -39,11 +43,7 @@ def command(
     out = out or Path("runs") / config.name
     check_out(out)
     if dry_run:
-        from polzoo.recipes.chain import first_stage
-        from polzoo.recipes.dry_run import dry_run as report
-
-        for line in report(first_stage(config) if config.stages else config):
-            click.echo(line)
+        _report(config, out, resume, nproc or int(os.environ.get("WORLD_SIZE", "1")))
         return
     if nproc is not None and "WORLD_SIZE" in os.environ:
         raise PolzooError("--nproc starts torchrun, and this is a process of torchrun already; leave it out")
@@ -63,6 +63,17 @@ def command(
         written = run(config, out, resume=resume or restarted, stop_after=stop_after)
     if os.environ.get("RANK", "0") == "0":
         click.echo(written)
+
+
+def _report(config: TrainingConfig, out: Path, resume: bool, world: int) -> None:
+    """Say what the run would take; of a chain, what its stages are and what the next one would take."""
+    click.echo(f"dry run of {config.name}: loading it, then three steps on one batch", err=True)
+    from polzoo.recipes.chain import next_stage
+    from polzoo.recipes.dry_run import dry_run
+
+    config, out, chain = next_stage(config, out) if config.stages else (config, out, [])
+    for line in itertools.chain(chain, dry_run(config, out if resume else None, world)):
+        click.echo(line)
 
 
 @contextmanager

@@ -89,6 +89,7 @@ def test_a_folder_of_pairs(run: Run, tmp_path: Path) -> None:
         (["sgbm", "--submission", "kitti15", "--limit", "2"], "--submission takes no --limit"),
         (["sgbm", "--submission", "kitti15", "--protocol", "kitti15-train"], "--submission takes no --protocol"),
         (["--compare", "one", "--data", DATA], "--compare takes no --data"),
+        (["--list", "--json"], "--list takes no --json"),
         (["--compare", "one", "--submission", "eth3d"], "--compare takes no --submission"),
         (["--compare", "/nowhere/eval.json"], "/nowhere"),
         (["sgbm", "--data", DATA, "--metric", "epee"], "did you mean 'epe'"),

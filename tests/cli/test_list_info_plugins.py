@@ -63,10 +63,12 @@ def test_list(run: Run) -> None:
 
 
 def test_every_recipe_that_train_takes_by_name_is_listed(run: Run) -> None:
-    from polzoo.recipes.config import named
+    from polzoo.recipes.config import find
 
     rows = [row for row in json.loads(run("list", "recipes", "--json")[1]) if row["kind"] == "recipe-file"]
-    assert [row["name"] for row in rows] == list(named())
+    root = Path(__file__).parents[2]
+    shipped = {file for place in ("polzoo/recipes/files", "recipes") for file in (root / place).glob("*.toml")}
+    assert {find(row["name"]) for row in rows} == shipped and len(rows) == len(shipped) > 9
     assert all(row["summary"] for row in rows if row["name"].startswith(("raft-stereo", "polstereo")))
     assert "recipe files (polzoo train NAME)\n" in run("list")[1]
 
@@ -127,7 +129,8 @@ def test_info_of_a_component(run: Run) -> None:
     assert code == 0
     for word in ("fusion v2c", "polzoo.fusions.v2c:StereoPolVolumeV2C", "MIT", 'schedule = "aligned"', "int, 1 to 6"):
         assert word in out
-    assert "Po-Ting Lin, blueprints, potinglin.org/blueprints" in out
+    assert "Po-Ting Lin, blueprints, potinglin.org/blueprints" in out and "\nneeds " not in out
+    assert "\nneeds    pip install 'polzoo[timm]'\n" in run("info", "repvit")[1]
 
 
 def test_info_of_a_spec(run: Run) -> None:

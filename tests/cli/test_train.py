@@ -218,6 +218,32 @@ def test_a_dry_run_says_what_the_run_would_take_and_writes_nothing(bench, capfd)
     assert sorted(Path.cwd().rglob("*")) == before
 
 
+def test_a_dry_run_says_where_it_would_go_on(bench, capfd) -> None:
+    def said(*arguments: str) -> list[str]:
+        assert main(["train", "small.toml", "--out", "run", "--dry-run", *arguments]) == 0
+        return [line for line in capfd.readouterr().out.splitlines() if line.startswith("resume")]
+
+    assert said("--resume") == ["resume      run has no state; the run would begin at step 1"] and said() == []
+    assert main(["train", "small.toml", "--out", "run", "--stop-after", "2"]) == 0
+    capfd.readouterr()
+    before = {file: file.stat().st_mtime_ns for file in Path("run").rglob("*")}
+    assert said("--resume") == ["resume      run goes on after step 2; what follows is measured on fresh weights"]
+    for given, why in ((["--set", "steps=5"], "steps was 4 and is now 5"), (["--nproc", "2"], "use --nproc 1")):
+        assert why in bench("--resume", "--dry-run", *given)
+    assert {file: file.stat().st_mtime_ns for file in Path("run").rglob("*")} == before
+
+
+def test_a_dry_run_says_at_once_what_it_does(bench) -> None:
+    """Before torch, whose import takes seconds, is there."""
+    script = (
+        "import sys, click; from polzoo.cli.app import main\n"
+        "def echo(line, err=False): print('torch' in sys.modules, err, line); raise SystemExit\n"
+        "click.echo = echo; main(['train', 'small.toml', '--dry-run'])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    assert done.stdout == "False True dry run of small: loading it, then three steps on one batch\n", done.stderr
+
+
 def test_a_dry_run_says_what_to_put_where(bench) -> None:
     line = bench("--dry-run", "--set", "precision=no", recipe="raft-stereo")
     assert "sceneflow: datasets/SceneFlow is no folder with FlyingThings3D/" in line and "https://" in line
