@@ -50,9 +50,10 @@ class StepSampler(Sampler[list[int]]):
 
 
 def collate(samples: list[Sample]) -> dict[str, torch.Tensor]:
-    """A batch of samples with truth: images (B, 3, H, W), maps (B, 1, H, W), polarity (B,).
+    """A batch of samples: images (B, 3, H, W), maps (B, 1, H, W), polarity (B,).
 
-    Unknown glass counts as no glass, unknown visibility as not visible: such pixels get no extra weight.
+    A sample without truth has a ``disparity`` of NaN and is nowhere ``valid``. Unknown glass counts as no glass and
+    unknown visibility as not visible: such pixels get no extra weight.
     ``intensity_left`` and ``intensity_right`` are there where a sample has them; another's are its images then. Named
     polarization maps (B, C, H, W) are there under their own names.
     """
@@ -64,12 +65,28 @@ def collate(samples: list[Sample]) -> dict[str, torch.Tensor]:
         "right": _stack([s.right for s in samples]),
         "polarity": torch.tensor([s.polarity for s in samples], dtype=torch.float32),
         "disparity": _stack([_truth(s) for s in samples]),
-        "valid": _stack([np.isfinite(_truth(s)) if s.valid is None else s.valid for s in samples]),
+        "valid": _stack([_known(s) for s in samples]),
         "visible": _stack([_absent(s) if s.visible is None else s.visible for s in samples]),
         "glass": _stack([_absent(s) if s.glass is None else s.glass for s in samples]),
         **_intensities(samples),
         **_polarization(samples),
     }
+
+
+class WithTruth:
+    """The pairs of a data set for a loss that needs their truth: one without raises PolzooError, with its name."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample: Sample = self.dataset[index]
+        if sample.disparity is None:
+            raise PolzooError(f"{sample.name or 'a sample'} has no true disparity, which this recipe's loss needs")
+        return sample
 
 
 class Augmented:
@@ -132,9 +149,11 @@ def _polarization(samples: list[Sample]) -> dict[str, torch.Tensor]:
 
 
 def _truth(sample: Sample) -> np.ndarray:
-    if sample.disparity is None:
-        raise PolzooError(f"{sample.name or 'a sample'} has no true disparity, which this recipe's loss needs")
-    return sample.disparity
+    return np.full((1, *sample.left.shape[1:]), np.nan, np.float32) if sample.disparity is None else sample.disparity
+
+
+def _known(sample: Sample) -> np.ndarray:
+    return np.isfinite(_truth(sample)) if sample.disparity is None or sample.valid is None else sample.valid
 
 
 def _absent(sample: Sample) -> np.ndarray:

@@ -56,9 +56,18 @@ def prune(config: TrainingConfig, out: Path, *, resume: bool = False, stop_after
     return made
 
 
-def first_stage(config: TrainingConfig) -> TrainingConfig:
-    """The run of a chain's first stage."""
-    return _stage(config, stage_names(config)[0], config.stages[0], config.model)
+def next_stage(config: TrainingConfig, out: Path) -> tuple[TrainingConfig, Path, list[str]]:
+    """The run of a chain's first stage that is not finished, or of its last; the folder of that run; and a line on
+    every stage."""
+    names = stage_names(config)
+    finished = [(out / name / "config.json").exists() for name in names]
+    index = len(names) - 1 if all(finished) else finished.index(False)
+    before = f"dir:{out / names[index - 1]}" if index else config.model
+    lines = [f"chain       {len(names)} stages; what follows is of {names[index]} alone"]
+    for k, (name, iterations, done) in enumerate(zip(names, config.stages, finished, strict=True), 1):
+        much = f"{iterations} iteration{'s' if iterations > 1 else ''}, {config.steps:,} steps"
+        lines.append(f"{f'stage {k}':<12}{name}: {much}{', finished' if done else ''}")
+    return _stage(config, names[index], config.stages[index], before), out / f"p{index + 1}", lines
 
 
 def stage_names(config: TrainingConfig) -> list[str]:
@@ -113,6 +122,7 @@ def _begin(config: TrainingConfig, out: Path, resume: bool) -> None:
         if not resume:
             raise PolzooError(f"{out} holds a run already: add --resume to go on with it, or --out for another folder")
         kept = tomllib.loads(read_bytes(note).decode())
+        kept.pop("iterations", None)  # chains noted a default once, which counted for nothing
         state.same(kept, tomllib.loads(_pinned(config, str(about.weights_sha256))), out)
     elif _processes().is_main_process:
         write_bytes(note, _pinned(config, str(about.weights_sha256)).encode())

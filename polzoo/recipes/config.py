@@ -16,9 +16,6 @@ from polzoo.names import resolve
 from polzoo.recipes.inherit import gather, merge
 from polzoo.spec import Part, make_part, parse_part
 
-OWN = Path(__file__).parent / "files"
-"""Recipes that belong to no published model: bases, and what the papers trained."""
-
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -98,6 +95,11 @@ class TrainingConfig(BaseModel):
             raise ValueError(f"freeze and thaw both name {sorted(both)[0]!r}")
         if self.stages and (self.init is not None or self.teacher is not None):
             raise ValueError("the stages of a chain start from and learn from each other; leave out init and teacher")
+        if self.stages and "iterations" in self.model_fields_set:
+            raise ValueError(
+                f"stages = {list(self.stages)} are a chain's iterations: leave out iterations = {self.iterations},"
+                " or set stages = [] for a single run"
+            )
         return self
 
     def part(self) -> Part:
@@ -118,15 +120,10 @@ def find(name: str) -> Path:
     path = Path(name)
     if path.suffix == ".toml" or len(path.parts) > 1:
         return path
-    shipped = named()
+    shipped = cards.recipes()
     if name not in shipped:
         raise unknown("recipe", name, shipped)
     return shipped[name]
-
-
-def named() -> dict[str, Path]:
-    """Name → file of every shipped recipe: of published models, and of :data:`OWN`."""
-    return {file.stem: file for file in sorted(OWN.glob("*.toml"))} | cards.recipes()
 
 
 def read(path: Path, changes: Mapping[str, Any] | None = None) -> TrainingConfig:
@@ -183,7 +180,8 @@ def _keys(table: Mapping[str, Any]) -> list[str]:
 
 
 def write(config: TrainingConfig) -> str:
-    """The resolved file: every key, defaults included."""
+    """The resolved file: every key, defaults included; a chain has its stages for ``iterations``."""
     import tomli_w
 
-    return tomli_w.dumps(config.model_dump(mode="json", by_alias=True, exclude_none=True))
+    left_out = {"iterations"} if config.stages else set()
+    return tomli_w.dumps(config.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=left_out))

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -116,29 +116,30 @@ def _loop(
     with closing(loader(dataset, sampler, config.workers, config.augment)) as source:
         batches = _Timed(source)
         for step in range(start + 1, end + 1):
-            seeded(config.seed, step, rank)
-            try:
+            with explained(config, f"step {step}"):  # all of it: the death of a worker interrupts whatever runs
+                seeded(config.seed, step, rank)
                 losses, norm = take_step(accelerator, wrapped, recipe.model, optimizer, batches, config, step - 1)
-            except (RuntimeError, MemoryError) as error:
-                if not _memory(error):
-                    raise
-                raise PolzooError(f"out of memory in step {step}; {_knobs(config)}") from error
-            run.scheduler.step()
-            good = math.isfinite(norm) and math.isfinite(losses["loss"])
-            bad, run.skipped = (0, run.skipped) if good else (bad + 1, run.skipped + 1)
-            if bad == config.patience:
-                raise PolzooError(f"the loss was not finite for {bad} batches up to step {step}; lower options.lr")
-            if run.average is not None:
-                run.average.update(step)
-            log.write(step, losses, norm, [float(rate) for rate in run.scheduler.get_last_lr()], batches.spent())
-            drawn = _draws(config, step)
-            if drawn and main:
-                picture = pictures.draw(recipe.model, dataset, accelerator.device, recipe.alpha_cap(step))
-                log.picture(step, encode_image(picture), *picture.shape[:2])
-            if drawn or thawing(config, step):
-                set_modes(wrapped, recipe.model, config, step)
-            if (config.sharded or main) and (step % config.save_every == 0 or step == end):
-                state.save(states, step, run, writes=main)
+                run.scheduler.step()
+                if finite(losses, norm):
+                    bad = 0
+                else:
+                    bad, run.skipped = bad + _hopeless(losses, run.scaler), run.skipped + 1
+                if bad == config.patience:
+                    what = "gradient" if math.isfinite(losses["loss"]) else "loss"
+                    raise PolzooError(
+                        f"the {what} was not finite for {bad} batches up to step {step}; lower options.lr"
+                    )
+                if run.average is not None:
+                    run.average.update(step)
+                log.write(step, losses, norm, [float(rate) for rate in run.scheduler.get_last_lr()], batches.spent())
+                drawn = _draws(config, step)
+                if drawn and main:
+                    picture = pictures.draw(recipe.model, dataset, accelerator.device, recipe.alpha_cap(step))
+                    log.picture(step, encode_image(picture), *picture.shape[:2])
+                if drawn or thawing(config, step):
+                    set_modes(wrapped, recipe.model, config, step)
+                if (config.sharded or main) and (step % config.save_every == 0 or step == end):
+                    state.save(states, step, run, writes=main)
     return run
 
 
@@ -151,8 +152,12 @@ def take_step(
     config: TrainingConfig,
     done: int,
 ) -> tuple[dict[str, float], float]:
-    """One optimisation step after ``done``: (losses, gradient norm). A norm not finite leaves the weights alone."""
+    """One optimisation step after ``done``: (losses, gradient norm), the same on every process.
+
+    Where they are not :func:`finite`, weights, buffers and optimiser stay as they were.
+    """
     optimizer.zero_grad(set_to_none=True)
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]  # a forward pass moves running statistics
     total: dict[str, Tensor] = {}
     for part in range(config.accumulate):
         batch = {name: value.to(accelerator.device, non_blocking=True) for name, value in next(batches).items()}
@@ -165,13 +170,28 @@ def take_step(
             total[name] = total.get(name, 0) + value.detach().float() / config.accumulate
     drop_frozen_gradients(model, config, done)
     norm = _clip(accelerator, wrapped, config)
-    if math.isfinite(norm) or accelerator.scaler is not None:  # the scaler skips the step, too, and halves its scale
-        optimizer.step()
     values = torch.stack(list(total.values()))
     if accelerator.num_processes > 1:
         distributed.all_reduce(values)
         values /= accelerator.num_processes
-    return dict(zip(total, values.tolist(), strict=True)), norm
+    losses = dict(zip(total, values.tolist(), strict=True))
+    if not finite(losses, norm):
+        optimizer.zero_grad(set_to_none=True)  # the step that follows changes nothing but a loss scale that overflowed
+        for buffer, before in buffers:
+            buffer.copy_(before)
+    optimizer.step()
+    return losses, norm
+
+
+def finite(losses: Mapping[str, float], norm: float) -> bool:
+    """Whether a step of these was taken."""
+    return math.isfinite(norm) and math.isfinite(losses["loss"])
+
+
+def _hopeless(losses: Mapping[str, float], scaler: torch.amp.GradScaler | None) -> bool:
+    """Whether a step that was not taken is a bad sign; an overflow that halves the loss scale of fp16 is none, down to
+    a scale of 1."""
+    return scaler is None or scaler.get_scale() < 1 or not math.isfinite(losses["loss"])
 
 
 def _clip(accelerator: Accelerator, wrapped: torch.nn.Module, config: TrainingConfig) -> float:
@@ -223,6 +243,23 @@ def _headline(recipe: Recipe, accelerator: Accelerator, config: TrainingConfig) 
     pairs = f"{world * config.batch_size * config.accumulate} pairs a step"
     how = f"{world} process{'es' if world > 1 else ''} on {accelerator.device.type}"
     return f"{config.name}: {trained:,} of {every:,} parameters, {pairs}, {how}"
+
+
+@contextmanager
+def explained(config: TrainingConfig, where: str) -> Iterator[None]:
+    """A PolzooError that names the knob, where memory does not suffice or a data loader process dies."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if str(error).startswith("DataLoader worker"):
+            raise PolzooError(
+                f"a data loader process died in {where}: {str(error).rstrip('. ')}; where memory"
+                f" or shared memory (/dev/shm) ran out, take fewer workers than {config.workers} or smaller batches"
+                " (workers = 0 loads in the training's own process); --resume goes on"
+            ) from error
+        if not _memory(error):
+            raise
+        raise PolzooError(f"out of memory in {where}; {_knobs(config)}") from error
 
 
 def _memory(error: Exception) -> bool:

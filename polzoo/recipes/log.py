@@ -73,9 +73,9 @@ class Log:
 
     def _append(self, line: str) -> None:
         if not self.opened:
-            old = self.path.read_text() if self.start and self.path.exists() else ""
+            old = self.path.read_text(errors="replace") if self.start and self.path.exists() else ""
             whole = [line for line in old.splitlines(keepends=True) if line.endswith("\n")]  # a full disk cuts the last
-            kept = [line for line in whole if json.loads(line)["step"] <= self.start]
+            kept = [line for number, line in enumerate(whole, 1) if self._step(line, number) <= self.start]
             write_bytes(self.path, "".join(kept).encode())
             for name, text in self.notes.items():
                 write_bytes(self.out / name, text.encode())
@@ -83,6 +83,14 @@ class Log:
             self.opened = True
         with atomic.writing(self.path), self.path.open("a") as file:
             file.write(line)
+
+    def _step(self, line: str, number: int) -> float:
+        """Of a line that was logged; beyond any step where it is damaged, for no run goes on from its log."""
+        try:
+            return int(json.loads(line)["step"])
+        except (ValueError, KeyError, TypeError):
+            print(f"polzoo: warning: line {number} of {self.path} cannot be read and is dropped", file=sys.stderr)
+            return math.inf
 
 
 def clock(seconds: float) -> str:

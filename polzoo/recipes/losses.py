@@ -54,12 +54,14 @@ def pixel_weight(
 
     ``w = 1 + (glass_weight − 1)·U·(1 − S) + (glass_weight − 1 + strict_weight)·S + pol_weight·P / max P`` per sample;
     U: glass in the left view, S: glass visible in both (by geometry, never by equal pixel coordinates), P: mean over
-    channels of |L − R|. 0 where the truth is unknown or not below ``max_disparity``.
+    channels of |L − R| of ``intensity_left`` and ``intensity_right``, or of the images without them. 0 where the truth
+    is unknown or not below ``max_disparity``.
     """
     known = batch["valid"] & (batch["disparity"] < max_disparity)
     glass = batch["glass"].float()
     strict = glass * batch["visible"]
-    contrast = (batch["left"] - batch["right"]).abs().mean(1, keepdim=True)
+    left, right = (batch.get(f"intensity_{side}", batch[side]) for side in ("left", "right"))
+    contrast = (left - right).abs().mean(1, keepdim=True)
     contrast = contrast * batch["polarity"].abs().view(-1, 1, 1, 1)
     contrast = contrast / (contrast.amax((1, 2, 3), keepdim=True) + 1e-6)
     on_glass = (glass_weight - 1) * (glass - strict) + (glass_weight - 1 + strict_weight) * strict
@@ -90,4 +92,4 @@ def matching_loss(left: Tensor, right: Tensor, truth: Tensor, visible: Tensor, t
     floor = target.floor()
     near, far = ((floor + i).clamp(0, left.shape[2] - 1).long().unsqueeze(-1) for i in (0, 1))
     score = torch.lerp(log_p.gather(-1, near).squeeze(-1), log_p.gather(-1, far).squeeze(-1), target - floor)
-    return -(score * use).sum() / over_processes(use.sum().float()).clamp_min(1)
+    return -(score * use).sum() / over_processes(use.sum().float()).clamp_min(1e-6)

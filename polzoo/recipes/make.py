@@ -6,6 +6,7 @@ import os
 
 import torch
 
+from polzoo.data.loader import WithTruth
 from polzoo.data.mixture import Mixture
 from polzoo.errors import PolzooError, home
 from polzoo.interfaces import Dataset, Recipe
@@ -45,7 +46,15 @@ def channels_last(module: torch.nn.Module) -> None:
 
 
 def make_dataset(config: TrainingConfig) -> Dataset:
-    """The data set of a config. Raises PolzooError where it is not there, saying what to put where."""
+    """The data set of a config; without truth for a recipe that needs it, its pairs raise PolzooError.
+
+    Raises PolzooError where the data is not there, saying what to put where.
+    """
+    recipe = registry().get("recipe", config.part().name).load()
+    return WithTruth(_all(config)) if getattr(recipe, "needs_truth", True) else _all(config)
+
+
+def _all(config: TrainingConfig) -> Dataset:
     if isinstance(config.data, str):
         return _open(config.data)
     texts, shares = zip(*map(_share, config.data), strict=True)
@@ -55,6 +64,8 @@ def make_dataset(config: TrainingConfig) -> Dataset:
 
 
 def _open(text: str) -> Dataset:
+    """The data set of a spec text. A path alone, which `polzoo eval` takes, is refused: what a model was trained on
+    stands in its checkpoint and its card, by the name of a data set."""
     if "(" not in text and os.path.exists(home(text)) and not registry().find("dataset", text):
         raise PolzooError(f"data = {text!r} names no data set; for the pairs that lie there: \"folder(path='{text}')\"")
     return instantiate("dataset", parse_part("dataset", text))

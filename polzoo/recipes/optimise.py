@@ -20,8 +20,8 @@ BatchNorm = nn.modules.batchnorm._BatchNorm
 def freeze(model: nn.Module, config: TrainingConfig) -> None:
     """Let the parameters of ``config.freeze`` go without gradients.
 
-    Raises PolzooError for a pattern of ``freeze``, ``thaw`` or ``batchnorm`` that matches nothing, and where nothing
-    is left to train.
+    Raises PolzooError for a pattern of ``freeze``, ``thaw`` or ``batchnorm`` that matches nothing, for one of ``thaw``
+    that matches nothing that is ever trained, and where nothing is left to train.
     """
     parameters = dict(model.named_parameters())
     require_each("freeze", config.freeze, parameters)
@@ -30,8 +30,14 @@ def freeze(model: nn.Module, config: TrainingConfig) -> None:
     for name, parameter in parameters.items():
         if matching(name, config.freeze):
             parameter.requires_grad_(False)
-    if not any(parameter.requires_grad for parameter in parameters.values()):
+    trained = [name for name, parameter in parameters.items() if parameter.requires_grad]
+    if not trained:
         raise PolzooError(f"freeze = {list(config.freeze)} leaves nothing to train")
+    for pattern in config.thaw:
+        if not any(matching(name, [pattern]) for name in trained):
+            parts = ", ".join(sorted({f"{name.partition('.')[0]}.*" for name in trained}))
+            by = f"the recipe {config.recipe!r}" + (f" with freeze = {list(config.freeze)}" if config.freeze else "")
+            raise PolzooError(f"thaw: {by} never trains {pattern!r}, only of {parts}; leave it out")
 
 
 def optimiser(recipe: Recipe, config: TrainingConfig) -> tuple[AdamW, OneCycleLR]:

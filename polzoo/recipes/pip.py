@@ -5,7 +5,7 @@ Source: "Pip-Stereo" (PIP), whose code is not public; the terms are the reconstr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from polzoo.errors import PolzooError
 from polzoo.interfaces import Recipe, StereoOutput, Trace
 from polzoo.model import Prepared, StereoModel
+from polzoo.recipes.losses import over_processes
 from polzoo.recipes.options import PipOptions
 from polzoo.settings import maps_of
 
@@ -30,8 +31,9 @@ class Pip(Recipe):
     * cumulative output: mean over k of ‖d_0 + Σ_{j≤k} ô_j − d_sk‖, feature pixels. Gradients reach every ô_j of the
       sum, while the disparity that the next lookup sees is detached. With ``trust``, over the pixels alone at which
       the teacher is right.
-    * final disparity, full size, pixels: against the truth where it is known and against the teacher's, as
-      ``truth_weight`` shares it out.
+    * final disparity, full size, pixels: against the truth, or the teacher's where that is unknown, and against the
+      teacher's everywhere, as ``truth_weight`` shares it out. With ``gamma`` the earlier ones, too, against the truth
+      only where it is known.
     * hidden state: mean over k and levels of ‖ĥ_k − h_sk‖.
 
     Features, volume and first disparity are computed once for both. Of the teacher's N steps the K that are imitated
@@ -42,7 +44,7 @@ class Pip(Recipe):
             ``train_fusion`` for a fusion that pruning may not train; weights of losses that are all 0.
     """
 
-    teacher = True
+    teacher, needs_truth = True, False
     options: PipOptions
 
     def __init__(self, options: PipOptions, model: StereoModel, teacher: StereoModel) -> None:
@@ -69,7 +71,8 @@ class Pip(Recipe):
             module.requires_grad_(True)
 
     def forward(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """Losses of a batch: ``loss`` to descend on; its terms ``cum``, ``disp``, ``hid`` and ``epe`` (pixels)."""
+        """Losses of a batch: ``loss`` to descend on; its terms ``cum``, ``disp``, ``hid``; and ``epe``, pixels, against
+        the teacher's disparity where a batch has no truth at all."""
         mine = self.prepare(batch)
         return self.losses(batch, mine, self.taught(batch, mine))
 
@@ -84,7 +87,13 @@ class Pip(Recipe):
             "cum": _mean(
                 self._cumulative(mine.start[1], found.trace, wanted.trace, self._trusted(mine, truth, wanted))
             ),
-            "disp": _decayed((self._final(d, truth, wanted.disparity) for d in outputs), o.gamma, len(outputs)),
+            "disp": _decayed(
+                [
+                    *(self._final(d, truth, wanted.disparity, known) for d in outputs[:-1]),
+                    self._final(found.disparity, truth, wanted.disparity, known=torch.ones_like(known)),
+                ],
+                o.gamma,
+            ),
             "hid": _mean(
                 NORMS[o.hid_norm](a.float(), b.float())
                 for one, other in zip(found.trace, wanted.trace, strict=True)
@@ -92,8 +101,7 @@ class Pip(Recipe):
             ),
         }
         total = o.cum_weight * losses["cum"] + o.disp_weight * losses["disp"] + o.hid_weight * losses["hid"]
-        error = (known * (found.disparity.detach() - truth).abs()).sum() / known.sum().clamp_min(1)
-        return {"loss": total, **losses, "epe": error}
+        return {"loss": total, **losses, "epe": _error(found.disparity.detach(), truth, known)}
 
     def prepare(self, batch: dict[str, Any]) -> Prepared:
         """What does not depend on the cell: for the student, and unless a fusion is trained for the teacher too."""
@@ -134,15 +142,16 @@ class Pip(Recipe):
     def _cumulative(
         self, start: Tensor, found: Iterable[Trace], wanted: Iterable[Trace], weight: Tensor
     ) -> Iterable[Tensor]:
+        total = over_processes(weight.sum()).clamp_min(1e-6)
         for one, other in zip(found, wanted, strict=True):
             start = start + one.delta.float()
             error = NORMS[self.options.cum_norm](start, other.disparity, reduction="none")
-            yield (weight * error).sum() / weight.sum().clamp_min(1)
+            yield (weight * error).sum() / total
 
-    def _final(self, disparity: Tensor, truth: Tensor, taught: Tensor) -> Tensor:
-        """Of one full-size disparity; ``truth`` is the teacher's where it is unknown."""
+    def _final(self, disparity: Tensor, truth: Tensor, taught: Tensor, known: Tensor) -> Tensor:
+        """Of one full-size disparity; ``truth`` is the teacher's where it is unknown, and counts where ``known``."""
         share, norm = self.options.truth_weight, NORMS[self.options.disp_norm]
-        return share * norm(disparity, truth) + (1 - share) * norm(disparity, taught)
+        return share * (known * norm(disparity, truth, reduction="none")).mean() + (1 - share) * norm(disparity, taught)
 
 
 def prepare(model: StereoModel, batch: dict[str, Any]) -> Prepared:
@@ -161,9 +170,15 @@ def _mean(losses: Iterable[Tensor]) -> Tensor:
     return torch.stack(list(losses)).mean()
 
 
-def _decayed(losses: Iterable[Tensor], gamma: float, count: int) -> Tensor:
-    """Σ γ^(count−1−i) · loss_i: the last loss has weight 1."""
-    return torch.stack([gamma ** (count - 1 - i) * loss for i, loss in enumerate(losses)]).sum()
+def _decayed(losses: Sequence[Tensor], gamma: float) -> Tensor:
+    """Σ γ^(n−1−i) · loss_i: the last of n losses has weight 1."""
+    return torch.stack([gamma ** (len(losses) - 1 - i) * loss for i, loss in enumerate(losses)]).sum()
+
+
+def _error(disparity: Tensor, truth: Tensor, known: Tensor) -> Tensor:
+    """Mean distance over the known pixels of all processes; over all pixels where none is known."""
+    known = torch.where(over_processes(known.sum().float()) > 0, known, True)
+    return (known * (disparity - truth).abs()).sum() / over_processes(known.sum().float())
 
 
 def _same_spec(model: StereoModel, teacher: StereoModel) -> None:

@@ -44,29 +44,34 @@ def save(root: Path, step: int, run: Training, *, writes: bool = True) -> None:
 
     Every process of a sharded run has to call this; the one that ``writes`` does so.
     """
-    packed = run.optimizer.state_dict()
-    tensors = {f"model.{name}": whole(value) for name, value in run.model.state_dict().items()}
-    for index, slot in packed["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": whole(value) for name, value in slot.items()}
-    if run.average is not None:
-        tensors |= {f"average.{name}": whole(value) for name, value in run.average.tensors.items()}
+    held = tensors(run)
     if not writes:
         return
     meta = {
         "step": step,
         "config": run.config.model_dump(mode="json", by_alias=True),
         "world": run.world,
-        "groups": packed["param_groups"],
+        "groups": run.optimizer.state_dict()["param_groups"],
         "scheduler": {k: v for k, v in run.scheduler.state_dict().items() if isinstance(v, int | float | list)},
         "scaler": None if run.scaler is None else run.scaler.state_dict(),
         "recent": run.recent,
         "skipped": run.skipped,
     }
     with atomic.folder(root / f"step-{step:07d}") as folder:
-        parts = shards.write(folder, tensors)
+        parts = shards.write(folder, held)
         (folder / "state.json").write_text(json.dumps({**meta, "parts": parts}))
     for old in _states(root)[:-2]:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def tensors(run: Training) -> dict[str, Tensor]:
+    """What a state holds besides numbers: all weights, the optimiser's of those that are trained, the average."""
+    found = {f"model.{name}": whole(value) for name, value in run.model.state_dict().items()}
+    for index, slot in run.optimizer.state_dict()["state"].items():
+        found |= {f"optimizer.{index}.{name}": whole(value) for name, value in slot.items()}
+    if run.average is not None:
+        found |= {f"average.{name}": whole(value) for name, value in run.average.tensors.items()}
+    return found
 
 
 def exists(root: Path) -> bool:
@@ -78,8 +83,8 @@ def reached(root: Path) -> int:
     return int(_states(root)[-1].name.removeprefix("step-"))
 
 
-def resume(root: Path, run: Training) -> int:
-    """Put the newest state that can be read into ``run``; returns its step.
+def newest(root: Path, config: TrainingConfig, world: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What the newest state that can be read holds.
 
     Raises PolzooError if none can be read, or if the recipe or the number of processes was another.
     """
@@ -92,12 +97,18 @@ def resume(root: Path, run: Training) -> int:
             fault = e
     else:
         raise PolzooError(f"the state {states[-1]} cannot be read: {fault}")
-    same(meta["config"], run.config.model_dump(mode="json", by_alias=True), folder)
-    if meta["world"] != run.world:
+    same(meta["config"], config.model_dump(mode="json", by_alias=True), folder)
+    if meta["world"] != world:
         raise PolzooError(
-            f"cannot resume from {folder}: it was made by {meta['world']} processes and this run has {run.world}; "
+            f"cannot resume from {folder}: it was made by {meta['world']} processes and this run has {world}; "
             f"use --nproc {meta['world']}"
         )
+    return meta, tensors
+
+
+def resume(root: Path, run: Training) -> int:
+    """Put the :func:`newest` state into ``run``; returns its step."""
+    meta, tensors = newest(root, run.config, run.world)
     slots: dict[int, dict[str, Tensor]] = {}
     for key, value in _below("optimizer.", tensors).items():
         index, name = key.split(".", 1)

@@ -24,9 +24,9 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
 from polzoo.data.files import read_bytes, write_bytes
-from polzoo.data.loader import StepSampler, collate, loader
+from polzoo.data.loader import StepSampler, WithTruth, collate, loader
 from polzoo.errors import PolzooError, unknown
-from polzoo.interfaces import Cell
+from polzoo.interfaces import Cell, Dataset
 from polzoo.model import Prepared, StereoModel
 from polzoo.names import effective, find
 from polzoo.recipes import state
@@ -125,29 +125,39 @@ class Study:
     model itself; ``share`` is the share of the pixels at which it is right.
 
     Raises:
-        PolzooError: another study is in the folder, stages that do not divide, a disk that cannot be written.
+        PolzooError: another study is in the folder, stages that do not divide, an arm, a rate, a device or scenes that
+            cannot be, a disk that cannot be written. What is wrong with the plan shows before anything is written.
     """
 
     def __init__(self, plan: Plan, out: Path, *, device: str = "cpu", say: Callable[[str], None] = print) -> None:
-        self.plan, self.out, self.device, self.say = plan, out, torch.device(device), say
         self.base = load(plan.model, device=device).requires_grad_(False)
+        self.plan, self.out, self.device, self.say = plan, out, torch.device(device), say
         for arm in plan.arms:
             if arm not in ARMS:
                 raise unknown("loss", arm, ARMS)
+        for rate in plan.rates:
+            if not 0 < rate <= 1:
+                raise PolzooError(f"rates: {rate:g} is no learning rate, which is above 0 and at most 1")
         if not plan.stages:
             raise PolzooError(f"{plan.model!r} takes {self.base.settings.iterations} iterations: nothing can be pruned")
         before = self.base.settings.iterations
         for k in plan.stages:
-            if before % k or k == before:
+            if k < 1 or before % k or k == before:
                 raise PolzooError(f"stages: {before} iterations cannot be pruned to {k}, which must divide them")
             before = k
+        self.training, *measured = (
+            instantiate("dataset", parse_part("dataset", text)) for text in (plan.data, plan.select, plan.report)
+        )
+        self.measured = dict(zip(("select", "report"), map(WithTruth, measured), strict=True))
+        for dataset in (self.training, *self.measured.values()):
+            dataset[0]
         self._log = out / "cells.jsonl"
         self._begin()
         self.lines = self._read()
 
     def run(self) -> dict[str, Any]:
         """Train and measure every cell that is not there yet; returns (and writes, ``results.json``) the summary."""
-        scenes = {kind: self._scenes(getattr(self.plan, kind)) for kind in ("select", "report")}
+        scenes = {kind: self._scenes(dataset) for kind, dataset in self.measured.items()}
         self._untrained(scenes)
         for seed in range(self.plan.seeds):  # the first tries every rate, the others the one that was chosen by it
             rates = {arm: self.plan.rates if seed == 0 else (self.rate(arm),) for arm in self.plan.arms}
@@ -254,10 +264,9 @@ class Study:
         return _Trained(*key, pip, optimizer, scheduler)
 
     def _train(self, students: Sequence[_Trained], order: int) -> None:
-        dataset = instantiate("dataset", parse_part("dataset", self.plan.data))
-        sampler = StepSampler(len(dataset), self.plan.batch_size, order, range(self.plan.steps))
+        sampler = StepSampler(len(self.training), self.plan.batch_size, order, range(self.plan.steps))
         began, often = time.monotonic(), max(1, self.plan.steps // 10)
-        for step, batch in enumerate(loader(dataset, sampler, self.plan.workers), 1):
+        for step, batch in enumerate(loader(self.training, sampler, self.plan.workers), 1):
             batch = {name: value.to(self.device) for name, value in batch.items()}
             mine, taught = students[0].pip.prepare(batch), {}
             for student in students:
@@ -283,9 +292,9 @@ class Study:
         return lines
 
     @torch.no_grad()
-    def _scenes(self, data: str) -> list[dict[str, Tensor]]:
+    def _scenes(self, dataset: Dataset) -> list[dict[str, Tensor]]:
         """Scenes one by one, with what the model that is pruned makes of them: ``taught``."""
-        dataset, base = instantiate("dataset", parse_part("dataset", data)), self.base.eval()
+        base = self.base.eval()
         batches = [collate([dataset[index]]) for index in range(len(dataset))]
         batches = [{name: value.to(self.device) for name, value in batch.items()} for batch in batches]
         return [{**batch, "taught": base.refine(prepare(base, batch)).disparity} for batch in batches]

@@ -150,7 +150,8 @@ def test_training_reads_the_lent_polarization(model) -> None:
 
 
 def test_a_model_that_reads_no_polarization_is_the_same_under_the_control() -> None:
-    rgb = Supervised(SupervisedOptions(), polzoo.build(TINY.format("none"))).eval()
+    """Its loss, too, where no pixel's weight reads polarization."""
+    rgb = Supervised(SupervisedOptions(pol_weight=0.0), polzoo.build(TINY.format("none"))).eval()
     with torch.no_grad():
         losses = [rgb(collate([synthetic(control=c)[0]])) for c in ("none", "shuffled")]
     assert losses[0] == losses[1]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import polzoo
-from polzoo.data.loader import StepSampler, collate
+from polzoo.data.loader import StepSampler, WithTruth, collate
 from polzoo.errors import PolzooError
 from polzoo.model import StereoModel
 from polzoo.recipes import config, state
@@ -227,9 +227,11 @@ def test_a_sample_without_truth_is_refused_by_name(recipe):
     from polzoo.data.options import SyntheticOptions
     from polzoo.data.synthetic import Synthetic
 
-    sample = Synthetic(SyntheticOptions(height=32, width=32))[0]
+    sample = replace(Synthetic(SyntheticOptions(height=32, width=32))[0], disparity=None, name="pair-7")
     with pytest.raises(PolzooError, match="pair-7 has no true disparity"):
-        collate([replace(sample, disparity=None, name="pair-7")])
+        WithTruth([sample])[0]  # pyright: ignore[reportArgumentType]
+    batch = collate([sample])
+    assert batch["disparity"].isnan().all() and not batch["valid"].any()
 
 
 @pytest.mark.parametrize(

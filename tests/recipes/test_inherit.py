@@ -6,9 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import polzoo
+from polzoo import cards
 from polzoo.errors import PolzooError
 from polzoo.recipes import config
 from polzoo.recipes.inherit import flat, gather, merge, settings
+from polzoo.recipes.options import SupervisedOptions
+from polzoo.recipes.supervised import Supervised
 
 MODEL = 'name = "x"\nmodel = "raft-lite"\ndata = "synthetic"\nsteps = 10\n'
 
@@ -113,7 +117,7 @@ def test_merging_keeps_all_that_is_not_replaced(under, over):
 
 def test_every_shipped_recipe_is_whole(tmp_path):
     """Bases of bases apart, each can be read, and says the same when it is written and read again."""
-    for name, path in config.named().items():
+    for name, path in cards.recipes().items():
         table = gather(path, config.find)
         changes = {} if {"model", "data", "steps"} <= table.keys() else {"model": "raft-lite", "data": "x", "steps": 9}
         found = config.read(path, changes)
@@ -133,6 +137,16 @@ def test_what_the_papers_train():
         assert config.read(config.find(name), {"model": "raft-lite"}).steps == 100_000
     pip = config.read(config.find("pip-paper"), {"model": "raft-lite"})
     assert (pip.recipe, pip.steps, pip.options["lr"], 8 * pip.batch_size) == ("pip", 50_000, 2e-4, 64)
+
+
+def test_the_cap_of_cross_attention_rises_as_in_the_blueprints():
+    """0.05 → 1 over 5,000 steps, all else as for the other fusions (spec "polarization" §5, §6)."""
+    one, other = (config.read(config.find(name)) for name in ("crossattn-blueprint", "polarization-blueprint"))
+    options = SupervisedOptions(**one.options)
+    caps = [Supervised(options, polzoo.build(one.model)).alpha_cap(step) for step in (0, 2500, 5000, 70_000)]
+    assert caps == pytest.approx([0.05, 0.525, 1, 1])
+    assert {**one.options, "alpha_cap_warmup": 0} == other.options
+    assert one.model_copy(update={k: getattr(other, k) for k in ("name", "summary", "model", "options")}) == other
 
 
 def test_a_recipe_without_a_model_trains_that_of_its_checkpoint(tmp_path):

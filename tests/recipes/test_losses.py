@@ -52,6 +52,14 @@ def test_pixel_weight_by_hand():
     assert weight.flatten().tolist() == [1.0, 5.0, 5.5]
 
 
+def test_polarization_is_read_from_the_intensities_where_a_sample_has_them():
+    b, options = batch(), {"glass_weight": 5.0, "strict_weight": 0.5, "pol_weight": 2.0, "max_disparity": 30.0}
+    views = {f"intensity_{side}": batch()[side] for side in ("left", "right")}
+    wanted = pixel_weight(b | {side: views[f"intensity_{side}"] for side in ("left", "right")}, **options)
+    assert torch.equal(pixel_weight(b | views, **options), wanted)
+    assert not torch.equal(wanted, pixel_weight(b, **options))
+
+
 def test_a_plain_rgb_pair_gets_no_weight_from_view_differences():
     b = batch() | {"polarity": torch.zeros(2)}
     options = {"glass_weight": 5.0, "strict_weight": 0.5, "max_disparity": 700.0}

@@ -2,6 +2,9 @@
 
 import copy
 import time
+import tomllib
+from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -112,6 +115,43 @@ def test_truth_beyond_the_limit_counts_as_unknown():
     assert torch.equal(one, two)
 
 
+UNTRUE = {"disparity": torch.full((2, 1, 64, 96), torch.nan), "valid": torch.zeros(2, 1, 64, 96, dtype=torch.bool)}
+
+
+def test_a_pair_without_truth_is_taught_by_the_teacher_alone():
+    """Each pixel weighs the same, so a batch of both kinds is the mean of what its pairs are alone."""
+    recipe, given = pip(gamma=0.9, trust=1.0), batch()
+    mixed = {name: torch.cat([given[name][:1], UNTRUE[name][1:]]) for name in UNTRUE}
+    with torch.no_grad():
+        wanted = recipe.taught(given, recipe.prepare(given))
+    losses = {name: recipe({**given, **truth}) for name, truth in (("known", {}), ("mixed", mixed), ("none", UNTRUE))}
+    alone = (
+        recipe({name: x[:1] for name, x in given.items()}),
+        recipe({name: x[1:] for name, x in {**given, **UNTRUE}.items()}),
+    )
+    assert losses["mixed"]["disp"].item() == pytest.approx(sum(x["disp"].item() for x in alone) / 2, rel=1e-4)
+    assert losses["mixed"]["epe"].item() == pytest.approx(alone[0]["epe"].item(), rel=1e-4)
+    only = F.smooth_l1_loss(recipe.model(given["left"], given["right"]).disparity, wanted.disparity)
+    assert losses["none"]["disp"].item() == pytest.approx(only.item(), rel=1e-4)
+    everywhere = pip(trust=0.0)({**given, **UNTRUE})["cum"]
+    assert torch.equal(losses["none"]["cum"], everywhere)
+    for found in losses.values():
+        recipe.zero_grad()
+        found["loss"].backward()
+        assert all(p.grad is None or p.grad.isfinite().all() for p in recipe.parameters())
+
+
+def test_the_earlier_steps_see_the_truth_where_it_is_known():
+    """With a decay of 1 every step weighs the same: the last one has the teacher where the truth is unknown."""
+    recipe, given = pip(gamma=1.0), batch()
+    out = recipe.model(given["left"], given["right"], polarity=given["polarity"], all_iterations=True)
+    wanted = recipe.taught(given, recipe.prepare(given)).disparity
+    first, last = (F.smooth_l1_loss(d, given["disparity"], reduction="none") for d in out.sequence)
+    rest = F.smooth_l1_loss(out.disparity, wanted, reduction="none")
+    total = (given["valid"] * first + torch.where(given["valid"], last, rest)).mean()
+    assert recipe(given)["disp"].item() == pytest.approx(total.item(), rel=1e-4)
+
+
 def test_the_cell_alone_is_trained_unless_the_recipe_asks_for_the_fusion_too():
     for train_fusion, trained in ((False, {"update"}), (True, {"update", "fusion"})):
         recipe = pip(V2C, train_fusion=train_fusion, pol_lr_mult=3.0)
@@ -185,14 +225,19 @@ def test_what_cannot_be_pruned_is_refused(make, says):
 NANO = 'repvit(encoder="nano")'
 
 
-@pytest.mark.slow
-def test_a_step_takes_what_its_parts_take():
-    """At most 1.05 × (F + N·u + 3·K·u), F the frozen part and u one update, all three measured in turns.
+PAPER: dict[str, Any] = {}
+SHIPPED: dict[str, Any] = tomllib.loads((Path(__file__).parents[2] / "recipes" / "pip.toml").read_text())["options"]
+MIXTURES = pytest.mark.parametrize("options", [PAPER, SHIPPED], ids=["paper", "shipped"])
+STAGES = pytest.mark.parametrize(("n", "k"), [(16, 8), (2, 1)])
 
-    The bound is on medians; 5 % are added for the clock of a shared machine.
-    """
-    n, k = 16, 4
-    recipe, given = pip(NANO, n, k), batch(128, 256)
+
+@pytest.mark.slow
+@MIXTURES
+@STAGES
+def test_a_step_takes_what_its_parts_take(n, k, options):
+    """At most 1.05 × (F + N·u + 3·K·u), F the frozen part and u one update, all measured in turns: medians of this
+    process's CPU time. A shared machine's caches get 5 % on top, and three attempts."""
+    recipe, given = pip(NANO, n, k, **options), batch(128, 256)
 
     def inference(iterations: int) -> None:
         with torch.no_grad():
@@ -200,26 +245,31 @@ def test_a_step_takes_what_its_parts_take():
 
     runs = {
         "1": lambda: inference(1),
-        "n+1": lambda: inference(n + 1),
+        "17": lambda: inference(17),
         "step": lambda: recipe(given)["loss"].backward(),
     }
-    times = {name: [] for name in runs}
-    for turn in range(12):
-        for name, run in runs.items():
-            began = time.process_time()
-            run()
-            times[name] += [time.process_time() - began] if turn >= 2 else []
-    one, many, step = (sorted(t)[len(t) // 2] for t in times.values())
-    update = (many - one) / n
-    frozen = one - update
-    bound = 1.05 * (frozen + (n + 3 * k) * update)
-    assert step <= 1.05 * bound, f"{1000 * step:.0f} ms, the bound is {1000 * bound:.0f} ms"
+    ratios = []
+    for _ in range(3):
+        times = {name: [] for name in runs}
+        for turn in range(8):
+            for name, run in runs.items():
+                began = time.process_time()
+                run()
+                times[name] += [time.process_time() - began] if turn else []
+        one, many, step = (median(found) for found in times.values())
+        update = (many - one) / 16
+        ratios.append(step / (1.05 * (one - update + (n + 3 * k) * update)))
+        if ratios[-1] <= 1.05:
+            return
+    raise AssertionError(f"of the bound a step takes {', '.join(f'{ratio:.2f}' for ratio in ratios)}")
 
 
-def test_a_step_needs_the_students_memory_and_the_kept_states():
-    """Peak of live tensors: no more than the student's own step and K hidden states, disparities and increments."""
-    n, k = 16, 4
-    recipe, given = pip(NANO, n, k), batch(64, 128)
+@MIXTURES
+@STAGES
+def test_a_step_needs_the_students_memory_and_the_kept_states(n, k, options):
+    """Peak of live tensors: no more than the student's own step with K hidden states, disparities and increments,
+    and one full-size map, the teacher's final disparity; no slack."""
+    recipe, given = pip(NANO, n, k, **options), batch(64, 128)
 
     def peak(run) -> int:
         with LivePeak() as counter:
@@ -228,12 +278,13 @@ def test_a_step_needs_the_students_memory_and_the_kept_states():
         return counter.most
 
     def alone() -> None:
-        out = recipe.model.refine(recipe.prepare(given), trace=True)
+        out = recipe.model.refine(recipe.prepare(given), trace=True, all_iterations="gamma" in options)
         terms = [x.square().mean() for t in out.trace for x in (t.delta, *t.hidden)]
-        torch.stack([F.smooth_l1_loss(out.disparity, given["disparity"]), *terms]).sum().backward()
+        finals = [F.smooth_l1_loss(d, given["disparity"]) for d in out.sequence or (out.disparity,)]
+        torch.stack([*finals, *terms]).sum().backward()
 
     student, whole = peak(alone), peak(lambda: recipe(given)["loss"].backward())
     states = recipe.taught(given, recipe.prepare(given)).trace
     kept = sum(x.numel() * 4 for t in states for x in (t.delta, t.disparity, *t.hidden))
     full = given["disparity"].numel() * 4
-    assert whole <= student + kept + 4 * full  # the teacher's final disparity and what is made of it
+    assert whole <= student + kept + full

@@ -1,6 +1,7 @@
 """Pruning as runs of the engine: teachers, single stages, and the chain from a model down to one iteration."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import polzoo
 from polzoo import checkpoint
 from polzoo.cli.app import main
 from polzoo.config import WEIGHTS, read_config
+from polzoo.data.formats import write_image
+from polzoo.data.options import SyntheticOptions
+from polzoo.data.synthetic import Synthetic
 from polzoo.errors import PolzooError
 from polzoo.recipes import config
 from polzoo.recipes.chain import prune, stage_names
@@ -59,7 +63,29 @@ def equal(one: Path, other: Path) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
+def untrue(folder: Path) -> str:
+    """Four pairs of pictures without truth, as a data set."""
+    scenes = Synthetic(SyntheticOptions(seed=3, length=4, height=32, width=64, max_disparity=12))
+    rows = ["left,right"]
+    for i in range(4):
+        for side in ("left", "right"):
+            write_image(folder / f"{side}{i}.png", (255 * getattr(scenes[i], side)).astype("uint8").transpose(1, 2, 0))
+        rows.append(f"left{i}.png,right{i}.png")
+    (folder / "pairs.csv").write_text("\n".join(rows) + "\n")
+    return f"folder(path='{folder / 'pairs.csv'}')"
+
+
 # ----------------------------------------------------------------------------------------------------- single stages
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_pairs_without_truth_are_enough(model, tmp_path, mixed):
+    data = [untrue(tmp_path), DATA] if mixed else untrue(tmp_path)
+    assert train(stage(model, data=data), tmp_path / "run").is_dir()
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert len(losses) == 3 and all(loss is not None for loss in losses)
+    with pytest.raises(PolzooError, match="has no true disparity"):
+        train(recipe(model=SPEC, recipe="supervised", data=untrue(tmp_path), steps=3), tmp_path / "other")
 
 
 def test_a_stage_starts_from_its_teacher_and_trains_the_cell(root, model, tmp_path):
@@ -174,6 +200,17 @@ def test_a_kill_between_a_run_and_its_delta_costs_nothing_even_elsewhere(model, 
     assert Path("run/p1/checkpoint/config.json").stat().st_mtime_ns == before
 
 
+def test_a_stages_card_says_how_to_train_it_again(pruned, tmp_path):
+    """Its parent is not published, so the command asks for its folder; with it the run comes to the same weights."""
+    card = (pruned / "x" / "README.md").read_text()
+    (said,) = re.findall(
+        r"^\* again: `polzoo (.*)`, with the file of this folder and DIR the path of `x-p1`", card, re.M
+    )
+    words = said.replace("DIR", f"dir:{pruned / 'x-p1'}").replace("recipe.toml", str(pruned / "x" / "recipe.toml"))
+    assert main([*words.split(), "--out", str(tmp_path / "again")]) == 0
+    assert equal(tmp_path / "again" / "checkpoint", pruned / "p2" / "checkpoint")
+
+
 def test_another_chain_is_not_taken_for_this_one(model, pruned, tmp_path):
     out = shutil.copytree(pruned, tmp_path / "run")
     with pytest.raises(PolzooError, match="holds a run already: add --resume"):
@@ -229,6 +266,9 @@ def test_the_shipped_recipe_prunes_any_checkpoint(root, model, tmp_path, capsys)
     assert polzoo.load(tmp_path / "run" / "x").settings.iterations == 1
     assert main([*said[:-1], str(tmp_path / "other"), "--dry-run"]) == 0
     assert "2 iterations" in capsys.readouterr().out and not (tmp_path / "other").exists()
+    shutil.rmtree(tmp_path / "run" / "x")  # as if the last stage had been killed before it was published
+    assert main([*said, "--resume", "--dry-run"]) == 0
+    assert f"resume      {tmp_path / 'run' / 'p2'} goes on after step 2;" in capsys.readouterr().out
     assert main(["train", "pip", "--out", str(tmp_path / "new")]) == 2
     assert "--set model=" in capsys.readouterr().err
 

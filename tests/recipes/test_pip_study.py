@@ -4,12 +4,14 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import polzoo
 from polzoo import checkpoint
 from polzoo.cli.app import main
+from polzoo.data.formats import write_image
 from polzoo.errors import PolzooError
 from polzoo.recipes import study
 from polzoo.recipes.study import ARMS, Plan, Study, halvings
@@ -154,6 +156,33 @@ def test_bad_plans(model, done, changes, says):
 
     with pytest.raises(PolzooError, match=says):
         Study(replace(plan(model), **changes), done)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        *(("--stages", value, "cannot be pruned to") for value in ("0", "-1", "-2", "2,0")),
+        *(("--rates", value, "no learning rate") for value in ("0", "-1", "nan", "5", "inf")),
+        *(("--budget", value, "budget") for value in ("nan", "inf", "0")),
+        ("--device", "foo", "foo"),
+        *((f"--{kind}", "synthetc(seed=1)", "did you mean 'synthetic'") for kind in ("data", "select", "report")),
+        *((f"--{kind}", "folder(path='nowhere')", "nowhere") for kind in ("data", "select", "report")),
+    ],
+)
+def test_what_cannot_be_studied_leaves_nothing_behind(model, tmp_path, capsys, option, value, says):
+    assert main(["study", "pip", model, "--out", str(tmp_path / "study"), f"{option}={value}"]) == 2
+    said = capsys.readouterr().err
+    assert says in said and said.count("\n") == 1
+    assert not (tmp_path / "study").exists()
+
+
+@pytest.mark.parametrize("kind", ["select", "report"])
+def test_scenes_to_measure_on_need_their_truth(model, tmp_path, kind):
+    write_image(tmp_path / "view.png", np.zeros((32, 64, 3), np.uint8))
+    (tmp_path / "pairs.csv").write_text("left,right\nview.png,view.png\n")
+    with pytest.raises(PolzooError, match="has no true disparity"):
+        Study(plan(model, **{kind: f"folder(path='{tmp_path / 'pairs.csv'}')"}), tmp_path / "study")
+    assert not (tmp_path / "study").exists()
 
 
 def test_stages_by_default(model):

@@ -14,7 +14,9 @@ import pytest
 import torch
 
 import polzoo
+from polzoo import checkpoint
 from polzoo.cli.app import main
+from polzoo.settings import Settings
 
 pytestmark = pytest.mark.slow
 
@@ -55,13 +57,12 @@ def log(out: Path) -> list[dict]:
     return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
 
 
-def close(one: Path, other: Path) -> None:
+def close(one: Path, other: Path, *terms: str) -> None:
+    keys = "loss", "epe", "grad_norm", *terms
     a, b = log(one), log(other)
     assert [line["step"] for line in a] == [line["step"] for line in b] and a
     for x, y in zip(a, b, strict=True):
-        assert [x[k] for k in ("loss", "epe", "grad_norm")] == pytest.approx(
-            [y[k] for k in ("loss", "epe", "grad_norm")], rel=1e-4
-        )
+        assert [x[key] for key in keys] == pytest.approx([y[key] for key in keys], rel=1e-4)
 
 
 def test_two_processes_are_one_with_twice_the_batch(small_file, tmp_path):
@@ -78,6 +79,23 @@ def test_two_processes_are_one_with_twice_the_batch(small_file, tmp_path):
     )
     for name, value in one.items():
         assert torch.allclose(value, two[name], atol=1e-4) and torch.allclose(value, sharded[name], atol=1e-4), name
+
+
+def test_two_processes_prune_as_one(tmp_path):
+    """Where only trusted pixels count, of which one process has more than the other."""
+    torch.manual_seed(0)
+    spec = "raft-lite(hidden_dim=4,context_dim=4,feature_dim=4,width=4,corr_levels=1,corr_radius=1)"
+    made = polzoo.build(spec, Settings(iterations=4, schedule_steps=4))
+    teacher = checkpoint.save(made, tmp_path / "x-i4")
+    file = tmp_path / "stage.toml"
+    file.write_text(
+        f'name = "stage"\nrecipe = "pip"\nmodel = "{spec}"\nteacher = "dir:{teacher}"\niterations = 2\nsteps = 3\n'
+        'data = "synthetic(seed=3, length=12, height=32, width=32, max_disparity=12)"\nbatch_size = 2\nworkers = 0\n'
+        "log_every = 1\npictures_every = 0\noptions = { lr = 1e-3, trust = 3.0, gamma = 0.9 }\n"
+    )
+    assert main(["train", str(file), "--out", str(tmp_path / "one"), "--set", "batch_size=4"]) == 0
+    done(file, "--out", tmp_path / "two", "--nproc", 2)
+    close(tmp_path / "one", tmp_path / "two", "cum", "disp", "hid")
 
 
 def test_one_of_two_is_killed_and_both_go_on(small_file, tmp_path):
