@@ -1,6 +1,8 @@
 """Every shipped checkpoint: whole, small, its card made from its evaluation, and its claims true in those figures."""
 
 import json
+import re
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,9 @@ from polzoo import cards, checkpoint, model_card
 from polzoo.data.options import SyntheticOptions
 from polzoo.data.synthetic import Synthetic
 from polzoo.evaluation.evaluate import evaluate, open_data
-from polzoo.names import effective
+from polzoo.names import effective, find
+from polzoo.recipes import config
+from polzoo.recipes.chain import _stage, stage_names
 
 CARDS = cards.folders()
 
@@ -92,6 +96,36 @@ def test_the_readme_quotes_what_pruning_costs():
     ):
         region = json.loads((CARDS[name] / "eval.json").read_text())["evaluations"][0]["methods"][0]["regions"]["all"]
         assert said.format(name, region["epe"]["pixels"], region["bad-3"]["pixels"]) in readme
+
+
+RECIPES = {
+    name: tomllib.loads((folder / "recipe.toml").read_text())
+    for name, folder in CARDS.items()
+    if (folder / "recipe.toml").exists()  # an alias has none
+}
+STAGES = {name: recipe for name, recipe in RECIPES.items() if "teacher" in recipe}
+CHAINS = {name: "raft-pruned" if name.startswith("raft") else "pipstereo" for name in STAGES}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_shipped_recipe_makes_this_stage_again(name):
+    """The chain's run at this stage is the one that was stored with it, key by key."""
+    stored = STAGES[name]
+    chain = config.read(config.find(CHAINS[name]))
+    names = dict(zip(stage_names(chain), chain.stages, strict=True))
+    own = next(n for n, k in names.items() if k == stored["iterations"])
+    assert own == name or (own, name) == ("raft", "raft-p5")
+    made = tomllib.loads(config.write(_stage(chain, name, stored["iterations"], stored["teacher"])))
+    assert {**made, "teacher_sha256": stored["teacher_sha256"]} == stored
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_the_command_that_trains_a_stage_again_finds_its_teacher(name):
+    (command,) = re.findall(r"^\* again: `polzoo train (\S+)`", (CARDS[name] / "README.md").read_text(), re.MULTILINE)
+    if command == "recipe.toml":
+        assert find(STAGES[name]["teacher"]).is_dir()
+    else:
+        assert command == CHAINS[name] and find(config.read(config.find(command)).model).is_dir()
 
 
 @pytest.mark.parametrize("name", CARDS)
