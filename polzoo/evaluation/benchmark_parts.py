@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import prod
 from typing import Any, Protocol
 
 import torch
@@ -86,9 +87,24 @@ class Peak:
         return max(one, other)
 
 
+def _product(image: Any, _weight: Any, _bias: Any, _pad: Any, _stride: Any, _dilation: Any, groups: int, *_, out_shape):
+    return 2 * prod(out_shape) * image[1] // groups
+
+
+def _added_product(_out: Any, *given: Any, out_shape: Any) -> int:
+    return _product(*given, out_shape=out_shape)
+
+
+def _row_products() -> dict[Any, Callable[..., int]]:
+    """Operations of sparse operators' products (1×1 convolutions of oneDNN), which torch's counter does not know."""
+    known = {"_convolution_pointwise": _product, "_convolution_pointwise_": _added_product}
+    return {getattr(torch.ops.mkldnn, name): count for name, count in known.items() if hasattr(torch.ops.mkldnn, name)}
+
+
 def operations(run: Callable[[], object], model: StereoModel | None = None) -> tuple[int, dict[Trail, int]]:
     """Floating-point operations of ``run()``, and of each part of ``model`` in it."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter, watched(model, Operations(counter)) as parts:
+    counter = FlopCounterMode(display=False, custom_mapping=_row_products())
+    with torch.no_grad(), counter, watched(model, Operations(counter)) as parts:
         run()
     return counter.get_total_flops(), parts
 

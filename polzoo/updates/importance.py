@@ -26,7 +26,10 @@ class Attention:
 
     def __call__(self, encoding: Encoding, disparity: Tensor, step: Step) -> Tensor:
         if encoding.importance is None:
-            raise PolzooError("the backbone has no attention map; importances of any model: gradient, motion, auto")
+            raise PolzooError(
+                "the backbone has no attention map; importances of any model: gradient, motion, auto; gate where the"
+                " fusion has one"
+            )
         return self.sign * at_least_float32(encoding.importance)
 
 

@@ -25,6 +25,7 @@ from polzoo.evaluation.benchmark_result import FusionResult, Result, Run, Settin
 from polzoo.evaluation.benchmark_timing import order, take_turns
 from polzoo.evaluation.subject import open_subject
 from polzoo.memory import LivePeak, estimate, peak
+from polzoo.updates.flashgru.products import product
 
 TINY = "raft-lite(hidden_dim=8,context_dim=8,feature_dim=8,width=4,corr_levels=2,corr_radius=2)"
 POL = "v2c(pol_levels=2,pol_radius=2,hidden=8,gate_hidden=4)"
@@ -211,6 +212,14 @@ def test_the_table_says_all(result: Result) -> None:
         assert words in shown
     for words in ("per iteration", "peak of live tensors", "FLOPs", "cell.update[0]", "outputs differ", "torch "):
         assert words in shown
+
+
+def test_operations_of_products_of_rows() -> None:
+    """Which a sparse model is made of, and which are not a convolution to torch's counter."""
+    rows, made = torch.rand(7, 3, 8), product(torch.rand(3, 8, 16))
+    wanted = 2 * 7 * 3 * 8 * 16
+    assert operations(lambda: made(rows, None))[0] == wanted
+    assert operations(lambda: made(rows, torch.zeros(7, 3, 16)))[0] == wanted
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ class FlashGRU(UpdateOperator):
             mask = torch.ones_like(state[:, :1], dtype=torch.bool) if masks is None else masks[level]
             most = self._budget(level, mask.shape[-2] * mask.shape[-1]) if _recording() else None
             books.append(Rulebook(mask, 2 if level else cell.lookup_reach + 3, most))
-        if self.options.backend == "auto" and not _pays(encoding.hidden[0], books[0], masks):
+        if self.options.backend == "auto" and not _pays(encoding.hidden[0], books[0], masks, exact):
             return Masked(masks, exact), last
         reuse = not memory.traced and not torch.is_grad_enabled()
         packed = Packed(books, kernels, exact, reuse) if last is None else last.move(books)
@@ -197,9 +197,9 @@ def shares(at: At, cell: Cell, reach: int | None = 0) -> dict[str, float]:
     return {stage: 1.0 if r is None else at.book.share(r) for stage, r in zip(STAGES, radii, strict=True)}
 
 
-def arithmetic(book: Rulebook) -> float:
-    """Arithmetic of a step's gates over that of the dense ones: r also where q reads it, z and q at active pixels."""
-    return (2 * book.size(0) + book.size(1)) / (3 * book.pixels)
+def arithmetic(book: Rulebook, exact: bool = True) -> float:
+    """Arithmetic of a step's gates over that of the dense ones: all at active pixels; ``exact``, r where q reads it."""
+    return (2 * book.size(0) + book.size(1 if exact else 0)) / (3 * book.pixels)
 
 
 def break_even(state: Tensor, book: Rulebook) -> float:
@@ -210,10 +210,10 @@ def break_even(state: Tensor, book: Rulebook) -> float:
     return 1.0 if state.shape[1] >= WIDE else 0.5
 
 
-def _pays(state: Tensor, book: Rulebook, masks: Sequence[Tensor] | None) -> bool:
+def _pays(state: Tensor, book: Rulebook, masks: Sequence[Tensor] | None, exact: bool) -> bool:
     """Whether ``auto`` runs the pixels of a book as rows; ``masks`` is None for everything. What a graph would hold at
     most says nothing of what it will."""
-    return masks is not None if _recording() else arithmetic(book) <= break_even(state, book)
+    return masks is not None if _recording() else arithmetic(book, exact) <= break_even(state, book)
 
 
 def _recording() -> bool:
