@@ -407,7 +407,7 @@ def test_bad_options_are_one_line(options, words):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"importance": "attention"}, "importances of any model: gradient, motion, auto; gate where the fusion has one$"),
+        ({"importance": "attention"}, "any model: gradient, motion, auto; gate where the fusion has one$"),
         ({"importance": "gate"}, "records no gate"),
         ({"importance": "wrong"}, r"is \(2, 1, 16, 23\), it must be \(2, 1, 16, 24\)"),
         ({"importance": "broken", "threshold": 0.1}, "NaN somewhere"),
